@@ -1,0 +1,143 @@
+//! The trait every way of computing the sum stands behind.
+//!
+//! A backend says what it supports, how much scratch it wants, what a problem costs it and how exact it is; the
+//! provided methods check the caller's operands once and hand them over as a [`Problem`]. Implementations never see an
+//! unchecked operand, and callers never see an unchecked failure.
+
+pub(crate) mod direct;
+pub(crate) mod im2col;
+pub(crate) mod naive;
+
+use crate::element::Element;
+use crate::error::{Error, Unsupported};
+use crate::problem::{BiasGradient, Forward, Problem, Update, WeightGradient};
+use crate::shape::{ConvShape, Op};
+use crate::tensor::{View, ViewMut};
+
+/// What a backend spends on a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Floating point operations executed, work on padding and on idle lanes included.
+    pub flops: f64,
+    /// Bytes read and written: operands, result, and every copy made on the way.
+    pub bytes: f64,
+}
+
+/// One way of computing the passes of a convolution layer; see the [crate] for how to hold and call one.
+///
+/// To write one, implement the required methods and add a line to the registry. `run` must give the same bits whatever
+/// the number of threads of the rayon pool it is called in.
+pub trait Backend<T: Element>: Send + Sync {
+    /// The name by which users choose this backend.
+    fn name(&self) -> &'static str;
+
+    /// One line on how it computes, with the instruction set it uses here.
+    fn description(&self) -> String;
+
+    /// Whether it computes `op` for `shape`.
+    ///
+    /// # Errors
+    /// [`Unsupported`], with a reason and what to do instead.
+    fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported>;
+
+    /// Elements of scratch [`run`](Self::run) needs; depends on nothing but the arguments.
+    fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize;
+
+    /// What the problem costs this backend.
+    fn cost(&self, op: Op, shape: &ConvShape) -> Cost;
+
+    /// The constant `c` of this backend's error bound.
+    ///
+    /// For overwriting updates of scale 1, every entry of the result lies within `c * u * sum |a_i * b_i|` of the exact
+    /// sum `sum a_i * b_i` it stands for, `u` being [`Element::UNIT_ROUNDOFF`].
+    fn error_bound(&self, op: Op, shape: &ConvShape) -> f64;
+
+    /// Computes a problem this backend [supports](Self::supports), with at least
+    /// [`scratch_len`](Self::scratch_len) elements of scratch, whose content is arbitrary before and after.
+    ///
+    /// # Panics
+    /// May panic when called against these conditions; [`execute`](Self::execute) checks them.
+    fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]);
+
+    /// Computes a problem with the caller's scratch.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] or [`Error::ScratchTooShort`]; nothing is written then.
+    fn execute(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
+        self.supports(problem.op(), problem.shape())?;
+        let needed = self.scratch_len(problem.op(), problem.shape());
+        if scratch.len() < needed {
+            return Err(Error::ScratchTooShort { given: scratch.len(), needed });
+        }
+        self.run(problem, scratch);
+        Ok(())
+    }
+
+    /// Computes a problem with scratch allocated for this call, unless that takes more than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::ScratchLimit`] or [`Error::OutOfMemory`]; nothing is written then.
+    fn execute_within(&self, problem: Problem<'_, T>, limit: usize) -> Result<(), Error> {
+        self.supports(problem.op(), problem.shape())?;
+        let len = self.scratch_len(problem.op(), problem.shape());
+        let bytes = len.saturating_mul(size_of::<T::Acc>());
+        if bytes > limit {
+            return Err(Error::ScratchLimit { backend: self.name(), needed: bytes, limit });
+        }
+        let mut scratch = Vec::new();
+        scratch.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+        scratch.resize(len, T::Acc::default());
+        self.run(problem, &mut scratch);
+        Ok(())
+    }
+
+    /// `gradient = scale * dE/dw`, or `+=`: the gradient of the layer's error with respect to its weights.
+    ///
+    /// Dimensions are [`ConvShape::input_dims`], [`ConvShape::output_dims`] for `delta = dE/dx`, and
+    /// [`ConvShape::weights_dims`]. Scratch is allocated for this call; [`execute`](Self::execute) takes the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Dims`] and those of [`execute_within`](Self::execute_within); nothing is written then.
+    fn weight_gradient(
+        &self,
+        shape: &ConvShape,
+        input: View<'_, T>,
+        delta: View<'_, T>,
+        gradient: ViewMut<'_, T>,
+        update: Update<T>,
+    ) -> Result<(), Error> {
+        let problem = WeightGradient::new(shape, input, delta, gradient, update)?;
+        self.execute_within(Problem::WeightGradient(problem), usize::MAX)
+    }
+
+    /// `gradient = scale * dE/db`, or `+=`: delta summed over batch and positions, one value per output channel.
+    ///
+    /// # Errors
+    /// As [`weight_gradient`](Self::weight_gradient).
+    fn bias_gradient(
+        &self,
+        shape: &ConvShape,
+        delta: View<'_, T>,
+        gradient: ViewMut<'_, T>,
+        update: Update<T>,
+    ) -> Result<(), Error> {
+        let problem = BiasGradient::new(shape, delta, gradient, update)?;
+        self.execute_within(Problem::BiasGradient(problem), usize::MAX)
+    }
+
+    /// `output = weights * input + bias`: the layer itself.
+    ///
+    /// # Errors
+    /// As [`weight_gradient`](Self::weight_gradient), and [`Error::Length`] for the bias.
+    fn forward(
+        &self,
+        shape: &ConvShape,
+        input: View<'_, T>,
+        weights: View<'_, T>,
+        bias: Option<&[T]>,
+        output: ViewMut<'_, T>,
+    ) -> Result<(), Error> {
+        let problem = Forward::new(shape, input, weights, bias, output)?;
+        self.execute_within(Problem::Forward(problem), usize::MAX)
+    }
+}

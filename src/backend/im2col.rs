@@ -1,0 +1,145 @@
+//! The definition, written as loops: the reference every other backend is judged by.
+//!
+//! ```text
+//! dW[oc,ic,k] = sum_n sum_o  delta[n,oc,o] * input[n, ic of oc's group, o*stride + k*dilation - padding]
+//! ```
+//!
+//! Deviations from the plain definition:
+//! 1. Positions `o` whose input lies in the padding are left out of the loops rather than multiplied by zero.
+//! 2. Sums are formed in `f64`. A product of two `f32` is exact in `f64`, so for `f32` a result is the correctly
+//!    rounded sum but for the rounding of `f64` additions. The judge must be better than the judged.
+//!
+//! It uses one thread and no scratch.
+
+use super::{Backend, Cost};
+use crate::element::Element;
+use crate::error::Unsupported;
+use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
+use crate::shape::{ConvShape, Op};
+use std::ops::Range;
+
+/// See the [module](self).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Im2col;
+
+impl<T: Element> Backend<T> for Im2col {
+    fn name(&self) -> &'static str {
+        "im2col"
+    }
+
+    fn description(&self) -> String {
+        "the definition as loops, summed in f64: the reference".to_owned()
+    }
+
+    fn supports(&self, _: Op, _: &ConvShape) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn scratch_len(&self, _: Op, _: &ConvShape) -> usize {
+        0
+    }
+
+    fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
+        let operands = match op {
+            Op::BiasGradient => shape.terms() * shape.out_channels(),
+            Op::WeightGradient | Op::Forward => 2 * shape.terms() * shape.weights_len(),
+        };
+        Cost { flops: operands as f64, bytes: (operands * size_of::<T>()) as f64 }
+    }
+
+    /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and
+    /// Stability of Numerical Algorithms, 2nd ed., section 4.2), the rounding to `T` by `u` more. The bias is one more
+    /// term, and a scale of 1 multiplies exactly.
+    fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
+        let terms = match op {
+            Op::WeightGradient | Op::BiasGradient => shape.terms(),
+            Op::Forward => shape.group_in_channels() * shape.taps(),
+        };
+        1.0 + (terms as f64 + 2.0) * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF * 1.01
+    }
+
+    fn run(&self, problem: Problem<'_, T>, _: &mut [T::Acc]) {
+        match problem {
+            Problem::WeightGradient(problem) => weight_gradient(problem),
+            Problem::BiasGradient(problem) => bias_gradient(problem),
+            Problem::Forward(problem) => forward(problem),
+        }
+    }
+}
+
+fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>) {
+    let WeightGradient { shape, input, delta, mut gradient, update } = problem;
+    let [depth, height, width] = shape.axes();
+    for oc in 0..shape.out_channels() {
+        for ic in 0..shape.group_in_channels() {
+            let channel = input_channel(shape, oc, ic);
+            for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
+                let mut sum = 0.0;
+                for n in 0..shape.batch() {
+                    let valid = [depth.valid_outputs(kd), height.valid_outputs(kh), width.valid_outputs(kw)];
+                    for [od, oh, ow] in positions(valid) {
+                        let [id, ih, iw] = input_position(shape, [od, oh, ow], [kd, kh, kw]);
+                        sum += delta.at([n, oc, od, oh, ow]).to_f64() * input.at([n, channel, id, ih, iw]).to_f64();
+                    }
+                }
+                update.apply(gradient.at_mut([oc, ic, kd, kh, kw]), T::Acc::from_f64(sum));
+            }
+        }
+    }
+}
+
+fn bias_gradient<T: Element>(problem: BiasGradient<'_, T>) {
+    let BiasGradient { shape, delta, mut gradient, update } = problem;
+    for oc in 0..shape.out_channels() {
+        let mut sum = 0.0;
+        for n in 0..shape.batch() {
+            for [od, oh, ow] in positions(shape.axes().map(|a| 0..a.output)) {
+                sum += delta.at([n, oc, od, oh, ow]).to_f64();
+            }
+        }
+        update.apply(gradient.at_mut([oc, 0, 0, 0, 0]), T::Acc::from_f64(sum));
+    }
+}
+
+fn forward<T: Element>(problem: Forward<'_, T>) {
+    let Forward { shape, input, weights, bias, mut output } = problem;
+    for n in 0..shape.batch() {
+        for oc in 0..shape.out_channels() {
+            for [od, oh, ow] in positions(shape.axes().map(|a| 0..a.output)) {
+                let mut sum = bias.map_or(0.0, |b| b[oc].to_f64());
+                for ic in 0..shape.group_in_channels() {
+                    let channel = input_channel(shape, oc, ic);
+                    for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
+                        let position = input_position(shape, [od, oh, ow], [kd, kh, kw]);
+                        let inside = position.iter().zip(shape.axes()).all(|(&p, a)| p < a.input);
+                        if inside {
+                            let [id, ih, iw] = position;
+                            sum +=
+                                weights.at([oc, ic, kd, kh, kw]).to_f64() * input.at([n, channel, id, ih, iw]).to_f64();
+                        }
+                    }
+                }
+                *output.at_mut([n, oc, od, oh, ow]) = T::from_f64(sum);
+            }
+        }
+    }
+}
+
+/// The input channel that weight `[oc, ic]` multiplies: `ic` counts within the group of `oc`.
+fn input_channel(shape: &ConvShape, oc: usize, ic: usize) -> usize {
+    oc / shape.group_out_channels() * shape.group_in_channels() + ic
+}
+
+/// Where output `o` and tap `k` meet in the input; a position before the input wraps to a huge one beyond it.
+fn input_position(shape: &ConvShape, o: [usize; 3], k: [usize; 3]) -> [usize; 3] {
+    let axes = shape.axes();
+    [0, 1, 2].map(|i| axes[i].input_position(o[i], k[i]).cast_unsigned())
+}
+
+/// All positions of a box, the last axis fastest.
+fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
+    d.flat_map(move |d| {
+        let w = w.clone();
+        h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))
+    })
+}

@@ -1,0 +1,211 @@
+//! Vectors of numbers: the only file that knows lanes and instruction sets.
+//!
+//! [`Isa`] is an instruction set this processor has, proven when the value is made; [`Lane`] is the arithmetic kernels
+//! need, for `f32` and `f64` alike, on top of pulp. A kernel is a [`pulp::WithSimd`] struct whose `with_simd` is
+//! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
+
+use crate::error::Error;
+use pulp::{Simd, WithSimd};
+use std::fmt;
+
+/// An instruction set of this processor.
+#[derive(Clone, Copy)]
+pub struct Isa(Set);
+
+#[derive(Clone, Copy)]
+enum Set {
+    Scalar,
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    Avx2(pulp::x86::V3),
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    Avx512(pulp::x86::V4),
+    /// NEON, wasm: whatever pulp finds elsewhere.
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    Native(pulp::Arch),
+}
+
+impl Isa {
+    /// All instruction sets this processor has, from the plainest to the widest. Never empty.
+    pub fn available() -> Vec<Isa> {
+        let mut sets = vec![Isa::SCALAR];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        {
+            sets.extend(pulp::x86::V3::try_new().map(|simd| Isa(Set::Avx2(simd))));
+            sets.extend(pulp::x86::V4::try_new().map(|simd| Isa(Set::Avx512(simd))));
+        }
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        sets.push(Isa(Set::Native(pulp::Arch::new())));
+        sets
+    }
+
+    /// One number at a time; every processor has it.
+    pub const SCALAR: Isa = Isa(Set::Scalar);
+
+    /// The widest instruction set this processor has.
+    pub fn best() -> Isa {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        {
+            if let Some(simd) = pulp::x86::V4::try_new() {
+                return Isa(Set::Avx512(simd));
+            }
+            if let Some(simd) = pulp::x86::V3::try_new() {
+                return Isa(Set::Avx2(simd));
+            }
+            Isa::SCALAR
+        }
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        Isa(Set::Native(pulp::Arch::new()))
+    }
+
+    /// The instruction set of this name, if this processor has it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownIsa`] lists the names there are.
+    pub fn by_name(name: &str) -> Result<Isa, Error> {
+        Isa::available().into_iter().find(|isa| isa.name() == name).ok_or_else(|| Error::UnknownIsa {
+            name: name.to_owned(),
+            known: Isa::available().iter().map(Isa::name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// `scalar`, `avx2`, `avx512`, or `native` for what pulp finds on other processors.
+    pub fn name(&self) -> &'static str {
+        match self.0 {
+            Set::Scalar => "scalar",
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Set::Avx2(_) => "avx2",
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Set::Avx512(_) => "avx512",
+            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+            Set::Native(_) => "native",
+        }
+    }
+
+    /// Runs a kernel compiled for this instruction set.
+    #[inline(always)]
+    pub(crate) fn run<K: WithSimd>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Set::Scalar => Simd::vectorize(pulp::Scalar, kernel),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Set::Avx2(simd) => Simd::vectorize(simd, kernel),
+            #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+            Set::Avx512(simd) => Simd::vectorize(simd, kernel),
+            #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+            Set::Native(arch) => arch.dispatch(kernel),
+        }
+    }
+
+    /// Lanes of a vector of `T`, and the vector registers there are.
+    pub(crate) fn registers<T: Lane>(self) -> Registers {
+        struct Query<T>(std::marker::PhantomData<T>);
+        impl<T: Lane> WithSimd for Query<T> {
+            type Output = Registers;
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, _: S) -> Registers {
+                Registers { lanes: T::lanes::<S>(), count: S::REGISTER_COUNT }
+            }
+        }
+        self.run(Query::<T>(std::marker::PhantomData))
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PartialEq for Isa {
+    fn eq(&self, other: &Isa) -> bool {
+        self.name() == other.name()
+    }
+}
+
+/// The register file a kernel can tile for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Registers {
+    /// Numbers in one vector.
+    pub lanes: usize,
+    /// Vector registers.
+    pub count: usize,
+}
+
+/// A number that has vectors on every instruction set.
+pub trait Lane: Copy + Default + Send + Sync + 'static {
+    /// A vector of `S::lanes` numbers.
+    type Vector<S: Simd>: Copy + Send + Sync;
+
+    /// Numbers in a vector.
+    fn lanes<S: Simd>() -> usize;
+
+    /// The number in every lane.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+
+    /// `a * b + c`, fused wherever the instruction set fuses.
+    fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a + b`.
+    fn add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// The sum of the lanes, in an order fixed by the instruction set.
+    fn reduce_sum<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
+
+    /// A slice as vectors, and the numbers left over. Any alignment is fine.
+    fn as_vectors<S: Simd>(slice: &[Self]) -> (&[Self::Vector<S>], &[Self]);
+
+    /// A mutable slice as vectors, and the numbers left over.
+    fn as_vectors_mut<S: Simd>(slice: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
+}
+
+macro_rules! lane {
+    ($t:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $as:ident, $as_mut:ident) => {
+        impl Lane for $t {
+            type Vector<S: Simd> = S::$vector;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: $t) -> S::$vector {
+                simd.$splat(value)
+            }
+
+            #[inline(always)]
+            fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn add<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn reduce_sum<S: Simd>(simd: S, a: S::$vector) -> $t {
+                simd.$reduce(a)
+            }
+
+            #[inline(always)]
+            fn as_vectors<S: Simd>(slice: &[$t]) -> (&[S::$vector], &[$t]) {
+                S::$as(slice)
+            }
+
+            #[inline(always)]
+            fn as_vectors_mut<S: Simd>(slice: &mut [$t]) -> (&mut [S::$vector], &mut [$t]) {
+                S::$as_mut(slice)
+            }
+        }
+    };
+}
+
+// pulp's `_e` form leaves the choice of fusing to the instruction set; without hardware FMA the other form would call libm.
+lane!(f32, f32s, F32_LANES, splat_f32s, mul_add_e_f32s, add_f32s, reduce_sum_f32s, as_simd_f32s, as_mut_simd_f32s);
+lane!(f64, f64s, F64_LANES, splat_f64s, mul_add_e_f64s, add_f64s, reduce_sum_f64s, as_simd_f64s, as_mut_simd_f64s);
