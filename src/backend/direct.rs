@@ -6,6 +6,7 @@
 //! - [`dot`]: positions in lanes; for depthwise and grouped convolutions and images of few channels.
 
 mod dot;
+mod dot_plan;
 mod outer;
 mod outer_plan;
 mod pack;
@@ -19,6 +20,7 @@ use crate::error::Unsupported;
 use crate::problem::Problem;
 use crate::shape::{ConvShape, Op};
 use crate::simd::Isa;
+use dot_plan::DotPlan;
 use outer_plan::OuterPlan;
 
 /// See the [module](self).
@@ -36,7 +38,13 @@ impl Direct {
     fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
         let registers = self.isa.registers::<T::Acc>();
         let outer = OuterPlan::new(shape, registers, size_of::<T::Acc>());
-        Plan::Outer(outer)
+        let dot = DotPlan::new(shape, registers);
+        match std::env::var("K").as_deref() {
+            Ok("o") => return Plan::Outer(outer),
+            Ok("d") => return Plan::Dot(dot),
+            _ => (),
+        }
+        if outer.cycles() * (shape.taps() as f64) < dot.cycles(shape) { Plan::Outer(outer) } else { Plan::Dot(dot) }
     }
 }
 
@@ -51,6 +59,7 @@ impl Default for Direct {
 #[derive(Debug, Clone, PartialEq)]
 enum Plan {
     Outer(OuterPlan),
+    Dot(DotPlan),
 }
 
 impl<T: Element> Backend<T> for Direct {
@@ -78,6 +87,7 @@ impl<T: Element> Backend<T> for Direct {
         match op {
             Op::WeightGradient => match self.plan::<T>(shape) {
                 Plan::Outer(plan) => plan.scratch_len(shape),
+                Plan::Dot(plan) => plan.scratch_len(shape),
             },
             Op::BiasGradient | Op::Forward => 0,
         }
@@ -91,6 +101,7 @@ impl<T: Element> Backend<T> for Direct {
         match op {
             Op::WeightGradient => match self.plan::<T>(shape) {
                 Plan::Outer(plan) => plan.longest_chain(shape) as f64 + 2.0,
+                Plan::Dot(plan) => plan.longest_chain(shape) as f64 + 2.0,
             },
             Op::BiasGradient | Op::Forward => bias::bias_error_bound::<T>(shape),
         }
@@ -100,6 +111,7 @@ impl<T: Element> Backend<T> for Direct {
         match problem {
             Problem::WeightGradient(problem) => match self.plan::<T>(problem.shape) {
                 Plan::Outer(plan) => outer::run(problem, &plan, self.isa, scratch),
+                Plan::Dot(plan) => dot::run(problem, &plan, self.isa, scratch),
             },
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.

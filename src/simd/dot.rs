@@ -67,3 +67,22 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for DotTile<'_, T, V, N> 
         }
     }
 }
+
+/// Adds up the lanes of each vector of `lane_sums` and leaves the totals, one after the other, at its beginning.
+pub(crate) struct LaneTotals<'a, T> {
+    pub lane_sums: &'a mut [T],
+}
+
+impl<T: Lane> WithSimd for LaneTotals<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let lanes = T::lanes::<S>();
+        for i in 0..self.lane_sums.len() / lanes {
+            // The i-th total lies at or before the i-th vector, which is not needed afterwards.
+            let vector = T::as_vectors::<S>(&self.lane_sums[i * lanes..][..lanes]).0[0];
+            self.lane_sums[i] = T::reduce_sum(simd, vector);
+        }
+    }
+}
