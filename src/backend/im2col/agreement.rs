@@ -162,14 +162,14 @@ fn large_problems_agree_with_the_definition_on_any_number_of_threads() {
     let plain = |order: [usize; 5]| Memory { order: order.to_vec(), reversed: vec![false; 5], gap: 0, repeated: None };
     let layouts = [plain([0, 1, 2, 3, 4]), plain([0, 2, 3, 4, 1]), plain([4, 1, 3, 0, 2])];
     for text in [
-        "mb9ic40ih7oc24oh7kh3ph1",
+        "mb9ic40ih14oc24oh14kh3ph1",
         "mb2ic70ih14oc20oh7kh3sh2ph1",
         "mb3ic300ih9oc270oh9kh1",
-        "mb1ic1ih120oc2oh110kh11",
-        "mb3g40ic40ih30oc40oh30kh3ph1",
+        "mb1ic1ih120oc6oh110kh11",
+        "mb20g40ic40ih30oc40oh30kh3ph1",
         "mb2g2ic8id5ih20iw31oc6od4oh18ow31kd2kh3kw1",
-        "mb1ic2iw30000oc3ow29998kw3",
-        "mb900ic6ih3oc40oh2kh2",
+        "mb1ic2iw30000oc30ow29998kw3",
+        "mb2000ic6ih3oc40oh2kh2",
     ] {
         let shape: ConvShape = text.parse().unwrap();
         for memory in layouts.each_ref().map(|m| [(); 4].map(|_| m.clone())) {
