@@ -48,7 +48,8 @@ use forward::forward;
 use gradient::weight_gradient;
 use plan::{Blocking, ForwardPlan, GradientPlan, Pieces};
 
-/// See the [module](self).
+/// im2col and a matrix product by matrixmultiply: the input unfolded, in pieces of bounded size, until the convolution is
+/// a multiplication of two matrices. Every shape, layout and operation; what is a matrix in memory is not copied.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Im2col;
 
@@ -97,9 +98,9 @@ impl<T: Element> Backend<T> for Im2col {
         Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size }
     }
 
-    /// matrixmultiply adds up to [`SUM_BLOCK`] products one after the other in a register (its `kc`, the same for all
+    /// matrixmultiply adds up to 256 products one after the other in a register (its `kc`, the same for all
     /// its kernels), then adds that to the entry of the result. So a product of the weight gradient is rounded once itself,
-    /// takes part in at most `SUM_BLOCK` additions in a register, one for each such block of its part, and one for each
+    /// takes part in at most 256 additions in a register, one for each such block of its part, and one for each
     /// part. `h` roundings on the way to the result bound the error by `h * u / (1 - h * u)` of the sum of magnitudes
     /// (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2). Zeros of the padding and the scales
     /// 1 do not round. No order of summing `n` products errs by more than `n * u` (Jeannerod and Rump, SIAM J. Matrix
@@ -137,6 +138,6 @@ impl<T: Element> Backend<T> for Im2col {
     }
 }
 
-/// Products matrixmultiply 0.3 adds up in registers before it adds them to the result: `S_KC`, `D_KC` in its
+/// The 256 of the error bound: products matrixmultiply 0.3 adds up in registers before it adds them to the result: `S_KC`, `D_KC` in its
 /// `archparam_defaults.rs`.
 const SUM_BLOCK: usize = 256;

@@ -135,7 +135,7 @@ fn run<T: Element>(
 }
 
 fn agrees<T: Element>(shape: &ConvShape, memory: &[Memory; 4], accumulate: bool, seed: u64) {
-    let update = Update { scale: T::from_f64(if seed % 2 == 0 { 1.0 } else { -0.5 }), accumulate };
+    let update = Update { scale: T::from_f64(if seed.is_multiple_of(2) { 1.0 } else { -0.5 }), accumulate };
     let expected = run::<T>(&Naive, shape, memory, update, seed);
     assert_eq!(run::<T>(&Im2col, shape, memory, update, seed), expected);
 }
