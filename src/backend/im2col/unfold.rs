@@ -15,10 +15,6 @@ use crate::shape::ConvShape;
 use crate::tensor::{Runs, View};
 use std::ops::Range;
 
-/// Terms below which a product spends its time on loading and storing the result rather than on multiplying, so that
-/// copying several images into one piece is cheaper than multiplying each in place.
-const LEAST_TERMS: usize = 32;
-
 /// Which of the two indices of a row counts faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowOrder {
@@ -74,11 +70,10 @@ impl<'a, T: Element> Unfolded<'a, T> {
         Unfolded { shape, input, order, rows, terms: Runs::new([(shape.batch(), batch_stride), d, h, w]), padded }
     }
 
-    /// Whether pieces should keep images apart: the input of one image is its unfolded matrix, the batch's is not, and
-    /// an image is large enough to be multiplied alone.
+    /// Whether pieces should keep images apart: the input of one image is its unfolded matrix, the batch's is not.
     pub fn keeps_images_apart(&self) -> bool {
-        let (rows, image) = (self.shape.group_in_channels() * self.shape.taps(), self.shape.output_positions());
-        !self.padded && self.rows.len() == rows && self.terms.len() == image && image >= LEAST_TERMS
+        let rows = self.shape.group_in_channels() * self.shape.taps();
+        !self.padded && self.rows.len() == rows && self.terms.len() == self.shape.output_positions()
     }
 
     /// A piece of a group's matrix, `[rows, terms]`: in place if memory holds it, else copied to the start of `scratch`.
