@@ -55,6 +55,7 @@ mod backend;
 mod element;
 mod error;
 mod gemm;
+pub mod measure;
 mod problem;
 mod registry;
 mod shape;
