@@ -52,10 +52,12 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod bias;
 mod element;
 mod error;
 mod gemm;
 pub mod measure;
+mod partition;
 mod problem;
 mod registry;
 mod shape;
