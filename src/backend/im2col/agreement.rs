@@ -129,7 +129,7 @@ fn run<T: Element>(
             Op::Forward => backend.forward(shape, view(0, &input), view(2, &weights), Some(&bias), output),
         }
         .unwrap();
-        results.push(out.into_iter().map(|x| if x != x { T::from_f64(1e30) } else { x }).collect());
+        results.push(out.into_iter().map(|x| if x.to_f64().is_nan() { T::from_f64(1e30) } else { x }).collect());
     }
     results
 }
@@ -179,6 +179,65 @@ fn large_problems_agree_with_the_definition_on_any_number_of_threads() {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let result = pool.install(|| run::<f32>(&Im2col, &shape, &memory, update, 7));
                 assert!(result == expected, "{shape} {memory:?} on {threads} threads");
+            }
+        }
+    }
+}
+
+/// Random reals have a rounding to every addition, so that any change of order shows.
+#[test]
+fn reals_keep_the_error_bound_and_their_bits_on_any_number_of_threads() {
+    for text in
+        ["mb5ic40ih14oc24oh14kh3ph1", "mb1ic1ih120oc2oh110kh11", "mb4g3ic12ih30oc9oh30kh3ph1", "mb2ic300ih9oc270oh9kh1"]
+    {
+        let shape: ConvShape = text.parse().unwrap();
+        let reals = |dims: &[usize], seed| {
+            let values = integers::<f64>(2 * dims.iter().product::<usize>(), seed);
+            values.chunks_exact(2).map(|pair| ((pair[0] + pair[1] / 16.0) / 7.0) as f32).collect::<Vec<_>>()
+        };
+        let (input_dims, output_dims, weights_dims) = (shape.input_dims(), shape.output_dims(), shape.weights_dims());
+        let (input, delta, weights) = (reals(&input_dims, 1), reals(&output_dims, 2), reals(&weights_dims, 3));
+        let bias = &delta[..shape.out_channels()];
+        fn compute<T: Element>(
+            backend: &dyn Backend<T>,
+            shape: &ConvShape,
+            [input, delta, weights, bias]: [&[T]; 4],
+        ) -> [Vec<T>; 3] {
+            let mut results =
+                [shape.weights_len(), shape.out_channels(), delta.len()].map(|len| vec![T::default(); len]);
+            let view = |data, dims: Vec<usize>| View::nchw(data, &dims).unwrap();
+            let (x, d, w) = (
+                view(input, shape.input_dims()),
+                view(delta, shape.output_dims()),
+                view(weights, shape.weights_dims()),
+            );
+            let [dw, db, y] = results.each_mut().map(|result| &mut result[..]);
+            let output = ViewMut::nchw(dw, &shape.weights_dims()).unwrap();
+            backend.weight_gradient(shape, x, d, output, Update::overwrite()).unwrap();
+            let output = ViewMut::nchw(db, &[shape.out_channels()]).unwrap();
+            backend.bias_gradient(shape, d, output, Update::overwrite()).unwrap();
+            backend.forward(shape, x, w, Some(bias), ViewMut::nchw(y, &shape.output_dims()).unwrap()).unwrap();
+            results
+        }
+        let operands = [&input[..], &delta, &weights, bias];
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| compute::<f32>(&Im2col, &shape, operands))
+        };
+        let one = on(1);
+        assert!([2, 3, 8].into_iter().all(|threads| on(threads) == one), "{shape}");
+
+        let wide = operands.map(|data| data.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+        let exact = compute::<f64>(&Naive, &shape, wide.each_ref().map(|data| &data[..]));
+        let absolute = wide.each_ref().map(|data| data.iter().map(|x| x.abs()).collect::<Vec<_>>());
+        let magnitude = compute::<f64>(&Naive, &shape, absolute.each_ref().map(|data| &data[..]));
+        for (i, op) in [Op::WeightGradient, Op::BiasGradient, Op::Forward].into_iter().enumerate() {
+            let bound = Backend::<f32>::error_bound(&Im2col, op, &shape) * f32::UNIT_ROUNDOFF;
+            for ((&result, exact), magnitude) in one[i].iter().zip(&exact[i]).zip(&magnitude[i]) {
+                assert!(
+                    (f64::from(result) - exact).abs() <= bound * magnitude,
+                    "{op} of {shape}: {result} for {exact}"
+                );
             }
         }
     }
