@@ -111,6 +111,7 @@ pub fn show(out: &mut impl Write) -> anyhow::Result<Learned> {
         let off = course.off_by();
         writeln!(out, "   {:<9} {steps:>6} {micros:>11.1} us {seconds:>9.2} s {off:>21.5}", backend.name())?;
     }
+    writeln!(out, "   (All steps includes the layer's output, which {} computes in each.)", lesson.layer.name())?;
     writeln!(out)?;
     for (backend, course) in &courses {
         let failure = || CheckFailed(format!("{} did not learn the filter to three decimals", backend.name()));
