@@ -56,6 +56,7 @@ mod bias;
 mod element;
 mod error;
 mod gemm;
+pub mod measure;
 mod partition;
 mod problem;
 mod registry;
