@@ -123,15 +123,9 @@ fn usage(refused: &clap::Error) -> ExitCode {
     }
     let text = refused.render().to_string();
     let paragraphs = text.trim_start_matches("error:").split("\n\n");
-    let complaints = paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
-    let complaints: Vec<String> = complaints.take_while(|p| !p.starts_with("Usage:")).collect();
-    complain(
-        &format!(
-            "{} (--help explains)",
-            complaints.join("; ").trim_end_matches("; For more information, try '--help'.")
-        ),
-        2,
-    )
+    let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let complaints = lines.filter(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    complain(&format!("{} (--help explains)", complaints.collect::<Vec<_>>().join("; ")), 2)
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {
