@@ -22,9 +22,9 @@ EXAMPLES
   convgrad verify -f shapes.txt --backend direct,im2col --layout nhwc --dtype f64
   convgrad verify mb2ic16ih14oc32kh3ph1 --isa avx2
 
-error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's error
-bound allows: above 1 is a failure. The definition is computed plainly: allow some
-seconds for a billion operations.")]
+error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's \
+error bound allows: above 1 is a failure. The definition is computed plainly: allow some seconds for a billion \
+operations.")]
 pub struct VerifyOptions {
     #[command(flatten)]
     tasks: Tasks,
@@ -289,10 +289,14 @@ mod tests {
 
     #[test]
     fn an_entry_without_terms_must_be_zero() {
-        // The last taps see nothing but padding: input 1, padding 2 before it, kernel 3, output 1.
+        // The first two taps see nothing but padding: input 1, padding 2 before it, kernel 3, output 1.
         let padded = "mb1ic1iw1oc1ow1kw3pw2";
         assert_eq!(verdict(padded, |g| g, false).0, PASSED);
         assert_eq!(verdict(padded, |_| 1e-30, false).0, FAILED);
+        let shape = padded.parse().unwrap();
+        let case = Case::<f32>::new(&shape, Layout::Nchw).unwrap();
+        let findings = case.check(&Faulty { fault: |_| 1e-30, refuses: false }).unwrap();
+        assert_eq!(findings, Findings { worst: f64::INFINITY, unequal_integers: 1 });
     }
 
     #[test]
