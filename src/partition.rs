@@ -49,6 +49,22 @@ pub(crate) fn for_each_chunk<A: Send>(
     }
 }
 
+/// Adds equally long copies, which lie one after the other, into the first, in their order.
+pub(crate) fn merge_copies<A: Copy + Send + Sync + std::ops::Add<Output = A>>(copies: &mut [A], len: usize) {
+    let (total, others) = copies.split_at_mut(len.min(copies.len()));
+    if others.is_empty() {
+        return;
+    }
+    let chunk_len = 4096;
+    for_each_chunk(total, chunk_len, others.len() as f64, |index, chunk| {
+        for copy in others.chunks_exact(len) {
+            for (sum, &term) in chunk.iter_mut().zip(&copy[index * chunk_len..]) {
+                *sum = *sum + term;
+            }
+        }
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
