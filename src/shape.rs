@@ -220,6 +220,7 @@ impl ConvShape {
 }
 
 /// All positions of a box, the last axis fastest.
+#[inline]
 pub(crate) fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
     d.flat_map(move |d| {
         let w = w.clone();
