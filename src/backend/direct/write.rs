@@ -81,7 +81,8 @@ fn write_block<T: Element>(
     let is_row = (0..4).all(|i| lens[i] == 1 || inner[i] == contiguous[i] as isize);
     if is_row && (channel_stride > 0 || sums.channels(block).len() == 1) {
         let start = gradient.index([channel, 0, 0, 0, 0]);
-        let pitch = if channel_stride > 0 { channel_stride.unsigned_abs() } else { ics * taps };
+        // The stride of a single channel is never stepped and may be anything.
+        let pitch = if sums.channels(block).len() > 1 { channel_stride.unsigned_abs() } else { ics * taps };
         let rows = |weight: usize| sums.at(block, weight / taps, weight % taps);
         let out = &mut gradient.data_mut()[start..];
         if update == Update::overwrite() {
