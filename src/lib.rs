@@ -52,6 +52,7 @@
 #![deny(unsafe_code)]
 
 mod backend;
+pub mod catalog;
 mod element;
 mod error;
 mod gemm;
