@@ -52,10 +52,12 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod bias;
 pub mod catalog;
 mod element;
 mod error;
 mod gemm;
+mod partition;
 mod problem;
 mod registry;
 mod shape;
@@ -74,3 +76,8 @@ pub use tensor::{Layout, View, ViewMut};
 pub use backend::direct::Direct;
 pub use backend::im2col::Im2col;
 pub use backend::naive::Naive;
+
+/// The README's examples, run with the documentation's own.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
