@@ -78,8 +78,7 @@ mod tests {
                 "{} lacks its first line",
                 set.name
             );
-            let lines = set.text.lines().filter(|line| !line.starts_with('#'));
-            let descriptors: Vec<_> = lines.map(|line| line.split("  #").next().unwrap_or_default()).collect();
+            let descriptors: Vec<_> = NamedShape::descriptors(set.text).map(|(_, descriptor)| descriptor).collect();
             assert_eq!(descriptors, shapes.iter().map(NamedShape::to_string).collect::<Vec<_>>());
         }
     }

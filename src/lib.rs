@@ -57,6 +57,7 @@ pub mod catalog;
 mod element;
 mod error;
 mod gemm;
+pub mod measure;
 mod partition;
 mod problem;
 mod registry;

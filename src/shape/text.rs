@@ -232,7 +232,18 @@ impl NamedShape {
     /// # Ok::<(), convgrad::Error>(())
     /// ```
     pub fn read_list(text: &str) -> Result<Vec<NamedShape>, Error> {
-        text.lines().filter_map(descriptor_of_line).map(str::parse).collect()
+        NamedShape::descriptors(text).map(|(_, descriptor)| descriptor.parse()).collect()
+    }
+
+    /// The descriptors of a shape file as they are written there, each with the number of its line, counted from 1.
+    ///
+    /// ```
+    /// let file = "# one layer\nmb1_ic3ih8oc4kh3  # written freely\n";
+    /// let descriptors: Vec<_> = convgrad::NamedShape::descriptors(file).collect();
+    /// assert_eq!(descriptors, [(2, "mb1_ic3ih8oc4kh3")]);
+    /// ```
+    pub fn descriptors(text: &str) -> impl Iterator<Item = (usize, &str)> {
+        text.lines().enumerate().filter_map(|(i, line)| Some((i + 1, descriptor_of_line(line)?)))
     }
 }
 

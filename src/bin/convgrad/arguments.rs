@@ -1,0 +1,183 @@
+//! Arguments that subcommands share, each checked as it is read: what reaches a subcommand is known to be meaningful.
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::RangedU64ValueParser;
+use convgrad::{Backend, ConvShape, Element, Isa, Layout, NamedShape};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A problem and the words in which the user gave it.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The descriptor as written, without blanks and comment around it.
+    pub text: String,
+    /// What it says.
+    pub shape: ConvShape,
+}
+
+impl FromStr for Task {
+    type Err = convgrad::Error;
+
+    fn from_str(text: &str) -> Result<Task, convgrad::Error> {
+        let text = text.trim();
+        Ok(Task { text: text.to_owned(), shape: text.parse()? })
+    }
+}
+
+/// Where problems come from.
+#[derive(clap::Args)]
+pub struct Tasks {
+    /// Problems, such as mb8ic64ih56oc64kh3ph1 (`convgrad --help` explains the form)
+    #[arg(value_name = "SHAPE", required_unless_present = "file")]
+    shapes: Vec<Task>,
+
+    /// Read problems from FILE, one a line, # begins a comment; - is standard input; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+}
+
+impl Tasks {
+    /// All problems: those of the command line, then those of the files. Never empty.
+    pub fn read(&self) -> Result<Vec<Task>> {
+        let mut tasks = self.shapes.clone();
+        for file in &self.file {
+            tasks.extend(read_file(file)?);
+        }
+        Ok(tasks)
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<Task>> {
+    let name = path.display();
+    let mut text = String::new();
+    let read = match path.to_str() {
+        Some("-") => std::io::stdin().read_to_string(&mut text),
+        _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.with_context(|| format!("--file {name}: cannot be read; name a text file of shapes"))?;
+    let tasks: Vec<Task> = NamedShape::descriptors(&text)
+        .map(|(line, descriptor)| descriptor.parse().with_context(|| format!("--file {name}, line {line}")))
+        .collect::<Result<_>>()?;
+    ensure!(!tasks.is_empty(), "--file {name}: there is no shape in it; write one a line, like mb8ic64ih56oc64kh3ph1");
+    Ok(tasks)
+}
+
+/// Which backends to run.
+#[derive(clap::Args)]
+pub struct BackendList {
+    /// Backends by name, separated by commas, or all
+    #[arg(long = "backend", value_name = "LIST", default_value = ALL, value_delimiter = ',', value_parser = known_backend)]
+    names: Vec<String>,
+
+    /// Instruction set the backends use; the best of this processor if not given
+    #[arg(long, value_name = "NAME", value_parser = Isa::by_name)]
+    isa: Option<Isa>,
+}
+
+const ALL: &str = "all";
+
+impl BackendList {
+    /// The backends, in the registry's order.
+    pub fn select<T: Element>(&self) -> Vec<Box<dyn Backend<T>>> {
+        let wanted = |name: &str| self.names.iter().any(|n| n == ALL || n == name);
+        let all = convgrad::backends_on(self.isa.unwrap_or(Isa::best()));
+        all.into_iter().filter(|backend| wanted(backend.name())).collect()
+    }
+}
+
+fn known_backend(name: &str) -> Result<String, convgrad::Error> {
+    // Names do not depend on the number type.
+    if name != ALL {
+        convgrad::by_name::<f32>(name)?;
+    }
+    Ok(name.to_owned())
+}
+
+/// Memory order of input and delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LayoutName {
+    /// Channels before positions
+    Nchw,
+    /// Channels after positions
+    Nhwc,
+}
+
+impl LayoutName {
+    /// As written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            LayoutName::Nchw => "nchw",
+            LayoutName::Nhwc => "nhwc",
+        }
+    }
+
+    /// The library's word for it.
+    pub fn layout(self) -> Layout {
+        match self {
+            LayoutName::Nchw => Layout::Nchw,
+            LayoutName::Nhwc => Layout::Nhwc,
+        }
+    }
+}
+
+/// Number type of the operands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dtype {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+/// Threads to compute with.
+#[derive(clap::Args)]
+pub struct Threads {
+    /// Threads; 0 is one for each processor
+    #[arg(long = "threads", value_name = "N", default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
+    count: usize,
+}
+
+impl Threads {
+    /// Runs `work` with this many threads.
+    pub fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.count).build();
+        pool.with_context(|| format!("--threads {}: cannot be started; ask for fewer", self.count))?.install(work)
+    }
+}
+
+/// A positive time in seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || "give a positive number of seconds, like 0.5".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(seconds).ok().filter(|d| !d.is_zero()).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_positive_times_are_times() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["nan", "NaN", "0", "-1", "inf", "1e300", "", "1s"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_task_keeps_its_words() {
+        let task: Task = "  mb1_ic1ih5oc1kh2n\"b\" ".parse().unwrap();
+        assert_eq!(task.text, "mb1_ic1ih5oc1kh2n\"b\"");
+        assert_eq!(task.shape, "mb1ic1ih5oc1oh4kh2".parse().unwrap());
+    }
+
+    #[test]
+    fn a_list_keeps_the_order_of_the_registry() {
+        let list = |names: &[&str]| BackendList { names: names.iter().map(|n| n.to_string()).collect(), isa: None };
+        let names = |list: BackendList| list.select::<f32>().iter().map(|b| b.name()).collect::<Vec<_>>();
+        assert_eq!(names(list(&["naive", "direct", "naive"])), ["direct", "naive"]);
+        assert_eq!(names(list(&["all"])).len(), convgrad::backends::<f32>().len());
+    }
+}

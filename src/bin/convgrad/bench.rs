@@ -1,0 +1,227 @@
+//! `convgrad bench`: backends timed beside each other on the same operands.
+
+use crate::arguments::{self, BackendList, Dtype, LayoutName, Task, Tasks, Threads};
+use crate::data::{self, Operands};
+use crate::table::{self, Column};
+use anyhow::{Context, Result};
+use convgrad::measure::{self, Timing};
+use convgrad::{Backend, ConvShape, Element, Isa, Layout, Op, Problem, Update, View, ViewMut, WeightGradient};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// Options of `convgrad bench`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+EXAMPLES
+  convgrad bench mb8ic64ih56oc64kh3ph1
+  convgrad bench -f shapes.txt --backend direct,im2col --threads 1 --layout nhwc
+  convgrad bench -f shapes.txt --csv > times.csv
+
+Rates count two operations per tap, channel pair and output position, padding included, whatever a backend executes; a
+backend that leaves the padding out can exceed the peak. The peak is that of this processor's fused multiply-adds, for
+this number type and number of threads, measured in the same run. * marks the fastest.")]
+pub struct BenchOptions {
+    #[command(flatten)]
+    tasks: Tasks,
+
+    #[command(flatten)]
+    backends: BackendList,
+
+    /// Memory order of input and delta
+    #[arg(long, value_enum, default_value = "nchw")]
+    layout: LayoutName,
+
+    /// Number type
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+
+    #[command(flatten)]
+    threads: Threads,
+
+    /// Seconds of measuring for each backend and shape
+    #[arg(long, value_name = "SEC", default_value = "0.5", value_parser = arguments::seconds)]
+    min_time: Duration,
+
+    /// Print comma-separated values instead of a table
+    #[arg(long)]
+    csv: bool,
+}
+
+/// Times and prints, a shape after the other.
+pub fn run(options: &BenchOptions) -> Result<()> {
+    let tasks = options.tasks.read()?;
+    options.threads.run(|| match options.dtype {
+        Dtype::F32 => bench::<f32>(options, &tasks),
+        Dtype::F64 => bench::<f64>(options, &tasks),
+    })
+}
+
+fn bench<T: Element>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
+    let backends = options.backends.select::<T>();
+    let out = &mut io::stdout();
+    let report = Report::begin::<T>(options, &backends, out)?;
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?;
+    // Hidden by itself where stderr is no terminal.
+    let progress = ProgressBar::new(tasks.len() as u64).with_style(style);
+    for task in tasks {
+        progress.set_message(task.text.clone());
+        progress.tick();
+        let mut able = Vec::new();
+        for backend in &backends {
+            match backend.supports(Op::WeightGradient, &task.shape) {
+                Ok(()) => able.push(&**backend),
+                Err(refusal) => progress.suspend(|| writeln!(io::stderr(), "convgrad: {}: {refusal}", task.text))?,
+            }
+        }
+        let timings = time(&task.shape, options.layout.layout(), &able, options.min_time)
+            .with_context(|| format!("SHAPE {}", task.text))?;
+        let names = able.iter().map(|backend| backend.name());
+        let results: Vec<_> = names.zip(timings).collect();
+        progress.suspend(|| report.write(task, &results, out))?;
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// Times each backend's weight gradient, in turns, with scratch of its own that is allocated beforehand.
+fn time<T: Element>(
+    shape: &ConvShape,
+    layout: Layout,
+    backends: &[&dyn Backend<T>],
+    min_time: Duration,
+) -> Result<Vec<Timing>> {
+    let (input_dims, delta_dims, dims) = (shape.input_dims(), shape.output_dims(), shape.weights_dims());
+    let scratch_len = |backend: &dyn Backend<T>| backend.scratch_len(Op::WeightGradient, shape);
+    let scratch: f64 = backends.iter().map(|&b| scratch_len(b) as f64).sum::<f64>() * size_of::<T::Acc>() as f64;
+    let operands: usize = [&input_dims, &delta_dims].map(|d| d.iter().product::<usize>()).iter().sum();
+    let elements = operands as f64 + backends.len() as f64 * shape.weights_len() as f64;
+    data::expect_room(elements * size_of::<T>() as f64 + scratch)?;
+
+    let operands = Operands::<T>::uniform(shape)?;
+    let input = View::new(&operands.input, &input_dims, layout)?;
+    let delta = View::new(&operands.delta, &delta_dims, layout)?;
+    let strides = Layout::Nchw.strides(&dims);
+    let mut calls = Vec::new();
+    for &backend in backends {
+        let mut gradient = data::filled(shape.weights_len(), T::default)?;
+        let mut scratch = data::filled(scratch_len(backend), T::Acc::default)?;
+        let (dims, strides) = (&dims, &strides);
+        let mut call = move || {
+            // Strides are given, since a view that computes its own allocates: much, beside the smallest problems.
+            let gradient = ViewMut::strided(&mut gradient, dims, strides, 0)?;
+            let problem = WeightGradient::new(shape, input, delta, gradient, Update::overwrite())?;
+            backend.execute(Problem::WeightGradient(problem), &mut scratch)
+        };
+        calls.push(move || call().expect("operands, scratch and support were made to fit"));
+    }
+    Ok(measure::interleaved(min_time, &mut calls))
+}
+
+/// How results are printed.
+enum Report {
+    Csv { layout: LayoutName, threads: usize },
+    Table { columns: [Column; 6], peak: f64 },
+}
+
+impl Report {
+    /// Prints what stands above the results; for people, that takes a measurement of the peak.
+    fn begin<T: Element>(
+        options: &BenchOptions,
+        backends: &[Box<dyn Backend<T>>],
+        out: &mut dyn Write,
+    ) -> Result<Report> {
+        let threads = rayon::current_num_threads();
+        if options.csv {
+            writeln!(out, "backend,pass,layout,shape,threads,best_ms,median_ms,gflops")?;
+            return Ok(Report::Csv { layout: options.layout, threads });
+        }
+        let isa = Isa::best();
+        let peak = measure::peak_flops::<T>(isa);
+        let unit = if threads == 1 { "thread" } else { "threads" };
+        writeln!(out, "FMA peak of {threads} {unit}, {} on {isa}: {:.1} GFLOP/s\n", T::NAME, peak / 1e9)?;
+        // The mark of the fastest takes two places beside the name.
+        let width = backends.iter().map(|b| b.name().len() + 2).max().unwrap_or(0);
+        let columns = [
+            Column::new("backend", width),
+            Column::new("GFLOP/s", 8),
+            Column::new("% peak", 0),
+            Column::new("best ms", 10),
+            Column::new("median ms", 10),
+            Column::new("shape", 0),
+        ];
+        table::write_titles(out, &columns)?;
+        Ok(Report::Table { columns, peak })
+    }
+
+    /// Prints the results of one shape.
+    fn write(&self, task: &Task, results: &[(&str, Timing)], out: &mut dyn Write) -> io::Result<()> {
+        let flops = task.shape.flops();
+        let fastest = results.iter().map(|(_, timing)| timing.best).fold(f64::INFINITY, f64::min);
+        for (name, Timing { best, median, .. }) in results {
+            let (rate, best_ms, median_ms) = (flops / best, best * 1e3, median * 1e3);
+            match self {
+                Report::Csv { layout, threads } => {
+                    let (layout, shape, gflops) = (layout.name(), csv_field(&task.text), rate / 1e9);
+                    writeln!(out, "{name},wgrad,{layout},{shape},{threads},{best_ms:.4},{median_ms:.4},{gflops:.1}")?;
+                }
+                Report::Table { columns, peak } => {
+                    let mark = if *best == fastest { "* " } else { "" };
+                    let cells = [
+                        format!("{mark}{name}"),
+                        format!("{:.1}", rate / 1e9),
+                        format!("{:.1}", 100.0 * rate / peak),
+                        format!("{best_ms:.4}"),
+                        format!("{median_ms:.4}"),
+                        task.text.clone(),
+                    ];
+                    table::write_row(out, columns, cells)?;
+                }
+            }
+        }
+        match self {
+            Report::Table { .. } => writeln!(out),
+            Report::Csv { .. } => Ok(()),
+        }
+    }
+}
+
+/// A field as RFC 4180 has it, quoted only where it must be: quotes belong to a descriptor's name and are common.
+fn csv_field(text: &str) -> Cow<'_, str> {
+    if text.contains([',', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", text.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_quoted_only_where_it_must_be() {
+        assert_eq!(csv_field("ic1ih5oc1kh2n\"a\""), "ic1ih5oc1kh2n\"a\"");
+        assert_eq!(csv_field("ic1ih5oc1kh2n\"a,b\""), "\"ic1ih5oc1kh2n\"\"a,b\"\"\"");
+    }
+
+    #[test]
+    fn the_fastest_is_marked_and_rates_come_from_the_best() {
+        let task: Task = "mb1ic1ih5oc1kh2".parse().unwrap();
+        let timing = |best| Timing { best, median: 2.0 * best, samples: 3 };
+        let results = [("slow", timing(1e-3)), ("fast", timing(1e-6))];
+        let columns = ["backend", "GFLOP/s", "% peak", "best ms", "median ms", "shape"].map(|t| Column::new(t, 6));
+        let mut out = Vec::new();
+        Report::Table { columns, peak: 1.28e9 }.write(&task, &results, &mut out).unwrap();
+        let lines: Vec<Vec<String>> = String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(|line| line.split_whitespace().map(str::to_owned).collect())
+            .collect();
+        assert_eq!(lines[0], ["slow", "0.0", "0.0", "1.0000", "2.0000", "mb1ic1ih5oc1kh2"]);
+        // 2 * 16 positions * 4 taps in a microsecond.
+        assert_eq!(lines[1], ["*", "fast", "0.1", "10.0", "0.0010", "0.0020", "mb1ic1ih5oc1kh2"]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Memory that may be refused, and the numbers put into it: the same ones in every run.
+
+use anyhow::{Result, anyhow};
+use convgrad::{ConvShape, Element};
+
+/// Input and delta of a problem, in whatever memory order they are then read.
+pub struct Operands<T> {
+    /// Elements of the layer's input.
+    pub input: Vec<T>,
+    /// Elements of the error arriving at its output.
+    pub delta: Vec<T>,
+}
+
+impl<T: Element> Operands<T> {
+    /// Numbers drawn uniformly from [-1, 1).
+    pub fn uniform(shape: &ConvShape) -> Result<Operands<T>> {
+        let mut random = Random::new();
+        Operands::of(shape, || T::from_f64(random.uniform()))
+    }
+
+    /// Small integers whose products sum up exactly: no partial sum of one gradient entry exceeds `1/u`, up to which
+    /// `T` has all integers.
+    ///
+    /// Where a gradient entry has too many terms even for factors of 1, most deltas are 0.
+    pub fn integers(shape: &ConvShape) -> Result<Operands<T>> {
+        let mut random = Random::new();
+        let budget = 1.0 / T::UNIT_ROUNDOFF / shape.terms() as f64;
+        let largest = budget.sqrt().floor().clamp(1.0, 4.0);
+        let mut operands = Operands::of(shape, || T::from_f64(random.integer(largest)))?;
+        if budget < 1.0 {
+            // Half of what fits, so that chance does not exceed it: by then the terms kept are millions.
+            let kept = budget / 2.0;
+            for delta in operands.delta.iter_mut().filter(|_| random.uniform().abs() >= kept) {
+                *delta = T::default();
+            }
+        }
+        Ok(operands)
+    }
+
+    fn of(shape: &ConvShape, mut number: impl FnMut() -> T) -> Result<Operands<T>> {
+        Ok(Operands {
+            input: filled(shape.input_dims().iter().product(), &mut number)?,
+            delta: filled(shape.output_dims().iter().product(), &mut number)?,
+        })
+    }
+
+    /// The operands in double precision, changed by `change`.
+    pub fn map(&self, change: impl Fn(f64) -> f64) -> Result<Operands<f64>> {
+        let mapped = |numbers: &[T]| {
+            let mut numbers = numbers.iter().map(|x| change(x.to_f64()));
+            filled(numbers.len(), || numbers.next().unwrap_or_default())
+        };
+        Ok(Operands { input: mapped(&self.input)?, delta: mapped(&self.delta)? })
+    }
+}
+
+/// `len` values from `value`, or an error where the allocator has not enough.
+pub fn filled<T>(len: usize, mut value: impl FnMut() -> T) -> Result<Vec<T>> {
+    let mut values = reserved(len)?;
+    values.extend((0..len).map(|_| value()));
+    Ok(values)
+}
+
+/// Room for `len` values, or an error where the allocator has not enough.
+pub fn reserved<T>(len: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| too_large(len as f64 * size_of::<T>() as f64))?;
+    Ok(values)
+}
+
+/// Refuses early what cannot be held all at once: an allocator that promises each part may kill the program over the sum.
+pub fn expect_room(bytes: f64) -> Result<()> {
+    let refused = bytes >= isize::MAX as f64 || Vec::<u8>::new().try_reserve_exact(bytes as usize).is_err();
+    if refused { Err(too_large(bytes)) } else { Ok(()) }
+}
+
+fn too_large(bytes: f64) -> anyhow::Error {
+    let gib = bytes / f64::from(1 << 30);
+    anyhow!("{gib:.1} GiB of memory are not to be had; take a smaller batch, fewer backends or a smaller problem")
+}
+
+/// Sebastiano Vigna's splitmix64: short, and good enough for numbers that only have to be unlike each other.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        Random(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number in [-1, 1).
+    fn uniform(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// A whole number from `-largest` to `largest`.
+    fn integer(&mut self, largest: f64) -> f64 {
+        ((self.uniform() + 1.0) / 2.0 * (2.0 * largest + 1.0)).floor() - largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_cover_their_range() {
+        let mut random = Random::new();
+        let mean = (0..100_000).map(|_| random.uniform()).inspect(|x| assert!((-1.0..1.0).contains(x))).sum::<f64>();
+        assert!(mean.abs() < 1000.0, "{mean}");
+        let mut seen = [false; 9];
+        for _ in 0..1000 {
+            seen[(random.integer(4.0) + 4.0) as usize] = true;
+        }
+        assert_eq!(seen, [true; 9]);
+    }
+
+    /// The largest sum of magnitudes any gradient entry can meet.
+    fn largest_sum(shape: &str) -> f64 {
+        let shape: ConvShape = shape.parse().unwrap();
+        let operands = Operands::<f32>::integers(&shape).unwrap();
+        let largest = operands.input.iter().fold(0.0, |m, x| x.abs().max(m)) as f64;
+        assert!(operands.delta.iter().any(|&x| x != 0.0));
+        largest * operands.delta.iter().map(|x| f64::from(x.abs())).sum::<f64>()
+    }
+
+    #[test]
+    fn integers_sum_exactly() {
+        // One output channel each, so that all deltas belong to one sum.
+        let limit = f64::from(1 << 24);
+        assert!(largest_sum("mb1ic1ih64oc1kh3") <= limit);
+        assert!(largest_sum("mb8ic1ih512oc1kh3") <= limit);
+        assert!(largest_sum("mb1ic1iw20000000oc1kw2") <= limit);
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused() {
+        assert!(filled(usize::MAX / 16, || 0.0f64).is_err());
+        assert!(expect_room(1e30).is_err());
+        assert!(expect_room(1e15).is_err());
+        assert!(expect_room(1e6).is_ok());
+    }
+}
