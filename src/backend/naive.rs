@@ -18,7 +18,7 @@ use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
 use crate::shape::{ConvShape, Op};
 use std::ops::Range;
 
-/// See the [module](self).
+/// The definition as loops, summed in `f64` on one thread: the reference every other backend is judged by.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Naive;
 
