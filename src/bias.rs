@@ -22,7 +22,7 @@ use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join};
 use crate::problem::BiasGradient;
 use crate::shape::ConvShape;
-use crate::tensor::{View, common_stride};
+use crate::tensor::{Runs, View};
 use std::ops::Range;
 
 /// Channels summed side by side: 16 `f32` are a cache line and the widest vector.
@@ -73,22 +73,13 @@ pub(crate) fn bias_error_bound<T: Element>(shape: &ConvShape) -> f64 {
 /// The terms of every channel, numbered from 0 over batch and positions.
 struct Terms<'a, T> {
     delta: View<'a, T>,
-    /// The axes `[batch, depth, height, width]` with their lengths and strides.
-    axes: [(usize, isize); 4],
-    /// How many of the axes lie outside a run; those within have one common stride.
-    outer: usize,
-    run_len: usize,
-    run_stride: isize,
+    runs: Runs,
 }
 
 impl<'a, T: Element> Terms<'a, T> {
     fn new(delta: View<'a, T>) -> Self {
         let ([n, _, d, h, w], [sn, _, sd, sh, sw]) = (delta.dims5(), delta.strides5());
-        let axes = [(n, sn), (d, sd), (h, sh), (w, sw)];
-        let (outer, run_stride) =
-            (0..4).find_map(|i| Some((i, common_stride(&axes[i..])?))).expect("one axis has one stride");
-        let run_len = axes[outer..].iter().map(|a| a.0).product();
-        Terms { delta, axes, outer, run_len, run_stride }
+        Terms { delta, runs: Runs::new([(n, sn), (d, sd), (h, sh), (w, sw)]) }
     }
 
     /// The sums over a range of terms for a range of at most `CHANNELS` channels.
@@ -111,11 +102,12 @@ impl<'a, T: Element> Terms<'a, T> {
 
     fn leaf(&self, channels: Range<usize>, terms: Range<usize>) -> [T::Acc; CHANNELS] {
         let mut sums = [T::Acc::default(); CHANNELS];
-        let channel_stride = self.delta.strides5()[1];
-        if channel_stride == 1 && self.run_stride != 1 {
-            self.for_each_run(channels.start, terms, |start, len| {
-                for i in 0..len {
-                    let row = &self.delta.data()[self.step(start, i)..][..channels.len()];
+        let (data, stride) = (self.delta.data(), self.runs.stride());
+        if self.delta.strides5()[1] == 1 && stride != 1 {
+            let first = self.delta.index([0, channels.start, 0, 0, 0]);
+            self.runs.for_each(terms, |offset, len| {
+                for i in 0..len as isize {
+                    let row = &data[first.wrapping_add_signed(offset + i * stride)..][..channels.len()];
                     match row.first_chunk::<CHANNELS>() {
                         Some(row) => add(&mut sums, row),
                         None => add(&mut sums, row),
@@ -132,16 +124,19 @@ impl<'a, T: Element> Terms<'a, T> {
 
     /// The sum over a range of terms of one channel.
     fn channel(&self, channel: usize, terms: Range<usize>) -> T::Acc {
+        let (data, stride) = (self.delta.data(), self.runs.stride());
+        let first = self.delta.index([0, channel, 0, 0, 0]);
         let mut lanes = [T::Acc::default(); LANES];
-        self.for_each_run(channel, terms, |start, len| {
-            if self.run_stride == 1 {
-                let (vectors, rest) = self.delta.data()[start..start + len].as_chunks::<LANES>();
+        self.runs.for_each(terms, |offset, len| {
+            let start = first.wrapping_add_signed(offset);
+            if stride == 1 {
+                let (vectors, rest) = data[start..start + len].as_chunks::<LANES>();
                 vectors.iter().for_each(|vector| add(&mut lanes, vector));
                 add(&mut lanes, rest);
             } else {
                 for i in 0..len {
                     let lane = &mut lanes[i % LANES];
-                    *lane = *lane + self.delta.data()[self.step(start, i)].to_acc();
+                    *lane = *lane + data[start.wrapping_add_signed(i as isize * stride)].to_acc();
                 }
             }
         });
@@ -153,30 +148,6 @@ impl<'a, T: Element> Terms<'a, T> {
             }
         }
         lanes[0]
-    }
-
-    /// Calls `body(index of the first element, length)` for each run of terms with one stride.
-    #[inline(always)]
-    fn for_each_run(&self, channel: usize, terms: Range<usize>, mut body: impl FnMut(usize, usize)) {
-        let mut term = terms.start;
-        while term < terms.end {
-            let (mut run, within) = (term / self.run_len, term % self.run_len);
-            let len = (self.run_len - within).min(terms.end - term);
-            let mut offset = channel as isize * self.delta.strides5()[1];
-            for &(axis_len, stride) in self.axes[..self.outer].iter().rev() {
-                offset += (run % axis_len) as isize * stride;
-                run /= axis_len;
-            }
-            let start = self.delta.index([0; 5]).wrapping_add_signed(offset);
-            body(self.step(start, within), len);
-            term += len;
-        }
-    }
-
-    /// The index `count` terms further in a run.
-    #[inline(always)]
-    fn step(&self, start: usize, count: usize) -> usize {
-        start.wrapping_add_signed(count as isize * self.run_stride)
     }
 }
 

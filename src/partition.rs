@@ -9,6 +9,8 @@
 //! Work is measured in floating point operations of a kernel near the processor's peak. Work bound by memory counts
 //! [`ELEMENT_FLOPS`] for each element it reads.
 
+use crate::element::Element;
+use crate::tensor::ViewMut;
 use rayon::prelude::*;
 
 /// Work below this stays on the caller's thread.
@@ -49,9 +51,36 @@ pub(crate) fn for_each_chunk<A: Send>(
     }
 }
 
+/// Runs `body(first, part)` on parts of a view that is to be written, cut along its first dimension; `first` is where
+/// in that dimension the part begins, `flops` the work on the whole view.
+///
+/// The view is halved while the work on a part pays and memory allows; where its parts interleave in memory it is left
+/// whole. Unlike chunks, parts do depend on the pool: `body` must do the same for every position whatever its part.
+pub(crate) fn for_each_part<T: Element>(
+    view: ViewMut<'_, T>,
+    first: usize,
+    flops: f64,
+    body: &(impl Fn(usize, ViewMut<'_, T>) + Sync),
+) {
+    let middle = view.dims5()[0] / 2;
+    if !pays(flops) {
+        return body(first, view);
+    }
+    match view.split_first(middle) {
+        Ok((low, high)) => {
+            rayon::join(
+                || for_each_part(low, first, flops / 2.0, body),
+                || for_each_part(high, first + middle, flops / 2.0, body),
+            );
+        }
+        Err(whole) => body(first, whole),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::View;
 
     fn pool(threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
@@ -70,6 +99,30 @@ mod tests {
                     })
                 });
                 assert!(items.iter().enumerate().all(|(i, &item)| item == 100 + i), "{threads} threads: {items:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_position_of_a_view_is_in_one_part() {
+        // Rows apart in memory, interleaved (channels last), reversed.
+        for (strides, origin) in [([12, 3, 1], 0), ([1, 9, 100], 0), ([-12, 3, 1], 96)] {
+            for threads in [1, 3] {
+                let mut data = [0.0f64; 300];
+                let view = ViewMut::strided(&mut data, &[9, 4, 3], &strides, origin).unwrap();
+                pool(threads).install(|| {
+                    for_each_part(view, 0, 1e7, &|first, mut part: ViewMut<'_, f64>| {
+                        for i in 0..part.dims5()[0] {
+                            for (j, k) in (0..4).flat_map(|j| (0..3).map(move |k| (j, k))) {
+                                *part.at_mut([i, j, 0, 0, k]) += (1 + (first + i) * 100 + j * 10 + k) as f64;
+                            }
+                        }
+                    })
+                });
+                let view = View::strided(&data, &[9, 4, 3], &strides, origin).unwrap();
+                for (i, j, k) in (0..108).map(|p| (p / 12, p / 3 % 4, p % 3)) {
+                    assert_eq!(view.at([i, j, 0, 0, k]), (1 + i * 100 + j * 10 + k) as f64, "{strides:?}");
+                }
             }
         }
     }
