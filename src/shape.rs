@@ -63,6 +63,7 @@ impl Axis {
     pub(crate) const ABSENT: Axis = Axis { input: 1, kernel: 1, output: 1, stride: 1, dilation: 1, padding: 0 };
 
     /// Input positions the kernel spans: `(kernel - 1) * dilation + 1`.
+    #[inline]
     pub fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation + 1
     }
@@ -75,6 +76,7 @@ impl Axis {
     /// assert_eq!(axis.valid_outputs(1), 0..5);
     /// assert_eq!(axis.valid_outputs(2), 0..4);
     /// ```
+    #[inline]
     pub fn valid_outputs(&self, tap: usize) -> Range<usize> {
         let shift = tap * self.dilation;
         let begin = self.padding.saturating_sub(shift).div_ceil(self.stride);
@@ -83,6 +85,7 @@ impl Axis {
     }
 
     /// The input position where output `o` meets `tap`; negative or beyond the input means padding.
+    #[inline]
     pub fn input_position(&self, o: usize, tap: usize) -> isize {
         (o * self.stride + tap * self.dilation) as isize - self.padding as isize
     }
@@ -142,16 +145,19 @@ impl ConvShape {
     }
 
     /// Input channels of one group: the second dimension of the weights.
+    #[inline]
     pub fn group_in_channels(&self) -> usize {
         self.in_channels / self.groups
     }
 
     /// Output channels of one group.
+    #[inline]
     pub fn group_out_channels(&self) -> usize {
         self.out_channels / self.groups
     }
 
     /// The three axes depth, height, width; those the problem does not have are of length 1.
+    #[inline]
     pub fn axes(&self) -> &[Axis; 3] {
         &self.axes
     }

@@ -126,6 +126,7 @@ impl Geometry {
         })
     }
 
+    #[inline]
     fn index(&self, position: [usize; 5]) -> usize {
         let offset: isize = position.iter().zip(&self.strides).map(|(&p, &s)| p as isize * s).sum();
         self.origin.wrapping_add_signed(offset)

@@ -8,17 +8,19 @@ use crate::element::Element;
 use crate::simd::{Isa, Lane};
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::yield_now;
 use std::time::Instant;
 
 /// Independent sums.
 const CHAINS: usize = 12;
 
-/// Multiply-adds in each, some two milliseconds' worth: long beside a thread's start, short beside a disturbance.
-const STEPS: usize = 1 << 20;
+/// Multiply-adds in each, some half a millisecond's worth: long beside a thread's start, short beside the time slices in
+/// which a busy machine takes its processors away.
+const STEPS: usize = 1 << 18;
 
 /// Repetitions, of which the best counts.
-const REPETITIONS: usize = 40;
+const REPETITIONS: usize = 200;
 
 /// Floating point operations a second of the current rayon pool, all its threads at once, in multiply-adds of `T` on
 /// the instruction set; takes about a tenth of a second.
@@ -31,12 +33,16 @@ const REPETITIONS: usize = 40;
 /// ```
 pub fn peak_flops<T: Element>(isa: Isa) -> f64 {
     let threads = rayon::current_num_threads();
-    let barrier = Barrier::new(threads);
     let flops = (2 * threads * CHAINS * STEPS * isa.registers::<T::Acc>().lanes) as f64;
     let shortest = (0..REPETITIONS).map(|_| {
-        // All threads begin together; the time is from the first begin to the last end.
+        // All threads begin together; the time is from the first begin to the last end. A sleeping barrier would wake
+        // them one after the other.
+        let awaited = AtomicUsize::new(threads);
         let spans = rayon::broadcast(|_| {
-            barrier.wait();
+            awaited.fetch_sub(1, Ordering::AcqRel);
+            while awaited.load(Ordering::Acquire) > 0 {
+                yield_now();
+            }
             let begin = Instant::now();
             black_box(isa.run(Chains::<T::Acc>::new(STEPS)));
             (begin, Instant::now())

@@ -1,6 +1,6 @@
 //! Arguments that subcommands share, each checked as it is read: what reaches a subcommand is known to be meaningful.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::RangedU64ValueParser;
 use convgrad::{Backend, ConvShape, Element, Isa, Layout, NamedShape};
 use std::io::Read;
@@ -56,7 +56,7 @@ fn read_file(path: &Path) -> Result<Vec<Task>> {
         Some("-") => std::io::stdin().read_to_string(&mut text),
         _ => std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
     };
-    read.with_context(|| format!("--file {name}: cannot be read; name a text file of shapes"))?;
+    read.map_err(|e| anyhow!("--file {name}: {e}; name a readable text file of shapes"))?;
     let tasks: Vec<Task> = NamedShape::descriptors(&text)
         .map(|(line, descriptor)| descriptor.parse().with_context(|| format!("--file {name}, line {line}")))
         .collect::<Result<_>>()?;
@@ -135,7 +135,7 @@ pub enum Dtype {
 #[derive(clap::Args)]
 pub struct Threads {
     /// Threads; 0 is one for each processor
-    #[arg(long = "threads", value_name = "N", default_value_t = 0, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
+    #[arg(long = "threads", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
     count: usize,
 }
 

@@ -41,7 +41,7 @@ pub struct BenchOptions {
     threads: Threads,
 
     /// Seconds of measuring for each backend and shape
-    #[arg(long, value_name = "SEC", default_value = "0.5", value_parser = arguments::seconds)]
+    #[arg(long, value_name = "SEC", allow_negative_numbers = true, default_value = "0.5", value_parser = arguments::seconds)]
     min_time: Duration,
 
     /// Print comma-separated values instead of a table

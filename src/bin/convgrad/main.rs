@@ -122,10 +122,10 @@ fn usage(refused: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = refused.render().to_string();
-    let complaint = text.split("\n\nUsage:").next().unwrap_or_default();
-    let complaint = complaint.split("\n\nFor more information").next().unwrap_or_default();
-    let words: Vec<&str> = complaint.trim_start_matches("error:").split_whitespace().collect();
-    complain(&format!("{} (--help explains)", words.join(" ")), 2)
+    let paragraphs = text.trim_start_matches("error:").split("\n\n");
+    let complaints = paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let complaints: Vec<String> = complaints.take_while(|p| !p.starts_with("Usage:")).collect();
+    complain(&format!("{} (--help explains)", complaints.join("; ").trim_end_matches("; For more information, try '--help'.")), 2)
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {

@@ -4,7 +4,7 @@
 
 use crate::arguments::{Dtype, LayoutName};
 use crate::data;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use convgrad::{Element, View};
 use npyz::{AutoSerialize, DType, Deserialize, NpyFile, TypeChar, WriterBuilder};
 use std::fs::File;
@@ -29,9 +29,9 @@ impl Source {
     /// Opens a file that `argument` named.
     pub fn open(argument: &str, path: &Path) -> Result<Source> {
         let label = format!("{argument} {}", path.display());
-        let file = File::open(path).with_context(|| format!("{label}: cannot be opened; name a readable .npy file"))?;
+        let file = File::open(path).map_err(|e| anyhow!("{label}: {e}; name a readable .npy file"))?;
         let file = NpyFile::new(BufReader::new(file))
-            .with_context(|| format!("{label}: is not a .npy file; write one with numpy.save"))?;
+            .map_err(|e| anyhow!("{label}: is not a .npy file ({e}); write one with numpy.save"))?;
         let dtype = match file.dtype() {
             DType::Plain(plain) if plain.type_char() == TypeChar::Float && plain.size_field() == 4 => Dtype::F32,
             DType::Plain(plain) if plain.type_char() == TypeChar::Float && plain.size_field() == 8 => Dtype::F64,
@@ -70,7 +70,7 @@ impl Source {
         let strides: Vec<isize> = file.strides().iter().map(|&s| s as isize).collect();
         let mut data = data::reserved(dims.iter().product()).with_context(|| label.clone())?;
         for number in file.data::<T>().with_context(|| label.clone())? {
-            data.push(number.with_context(|| format!("{label}: ends before its last element; save it again"))?);
+            data.push(number.map_err(|e| anyhow!("{label}: cannot be read to its last element ({e}); save it again"))?);
         }
         Ok(Array { data, dims: canonical(&dims, layout), strides: canonical(&strides, layout) })
     }

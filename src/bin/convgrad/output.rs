@@ -4,7 +4,7 @@
 //! file system. The temporary file is made before anything is computed, so that a target that cannot be written is found
 //! out at once; it vanishes when the program gives up.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ impl Output {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        let cannot = || format!("{label}: cannot be created; name a file in an existing folder that you may write to");
-        let folder = fs::canonicalize(folder).with_context(cannot)?;
+        let cannot = |e| anyhow!("{label}: {e}; name a file in an existing folder that you may write to");
+        let folder = fs::canonicalize(folder).map_err(cannot)?;
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         {
@@ -41,7 +41,7 @@ impl Output {
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let file = builder.prefix(".convgrad-").tempfile_in(&folder).with_context(cannot)?;
+        let file = builder.prefix(".convgrad-").tempfile_in(&folder).map_err(cannot)?;
         Ok(Output { label, target: folder.join(name), file: BufWriter::new(file) })
     }
 
@@ -58,15 +58,15 @@ impl Output {
     /// Writes the content through `write`.
     pub fn fill(&mut self, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
         let written = write(&mut self.file).and_then(|()| Ok(self.file.flush()?));
-        written.with_context(|| format!("{}: cannot be written; make room or name a file elsewhere", self.label))
+        written.map_err(|e| anyhow!("{}: {e:#}; make room or name a file elsewhere", self.label))
     }
 
     /// Makes the file appear. Everything that is likely to fail has been done before.
     pub fn publish(self) -> Result<()> {
         let Output { label, target, file } = self;
-        let appear = || format!("{label}: cannot be put in its place; name a file elsewhere");
-        let file = file.into_inner().map_err(|e| e.into_error()).with_context(appear)?;
-        file.persist(&target).map_err(|e| e.error).with_context(appear)?;
+        let cannot = |e| anyhow!("{label}: {e}; name a file elsewhere");
+        let file = file.into_inner().map_err(|e| cannot(e.into_error()))?;
+        file.persist(&target).map_err(|e| cannot(e.error))?;
         Ok(())
     }
 }
