@@ -27,6 +27,9 @@ pub trait Element: private::Sealed + Copy + Default + PartialEq + Debug + Displa
     /// The value in the accumulator's type, exactly.
     fn to_acc(self) -> Self::Acc;
 
+    /// A slice read as accumulators where it stands, for the types that are their own accumulator.
+    fn as_acc(slice: &[Self]) -> Option<&[Self::Acc]>;
+
     /// The nearest value to a sum.
     fn from_acc(sum: Self::Acc) -> Self;
 
@@ -47,6 +50,11 @@ macro_rules! float {
             #[inline(always)]
             fn to_acc(self) -> $t {
                 self
+            }
+
+            #[inline(always)]
+            fn as_acc(slice: &[$t]) -> Option<&[$t]> {
+                Some(slice)
             }
 
             #[inline(always)]

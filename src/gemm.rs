@@ -5,48 +5,62 @@
 
 #![allow(unsafe_code)]
 
-/// A matrix to be read: rows and columns with strides over a slice.
+use std::ops::Range;
+
+/// A matrix to be read: rows and columns with strides over a slice. Strides may be 0 or negative.
 #[derive(Debug, Clone, Copy)]
 pub struct Matrix<'a, T> {
     data: &'a [T],
+    /// Index of the element in row 0, column 0.
+    origin: usize,
     rows: usize,
     columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
-
-/// Largest index a matrix of these sizes touches; `None` when it has no elements.
-///
-/// # Panics
-/// When the index does not fit `usize`.
-fn last_index(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> Option<usize> {
-    let (last_row, last_column) = (rows.checked_sub(1)?, columns.checked_sub(1)?);
-    let down = last_row.checked_mul(row_stride);
-    let across = last_column.checked_mul(column_stride);
-    Some(down.zip(across).and_then(|(d, a)| d.checked_add(a)).expect("a matrix reaches beyond the address space"))
+    row_stride: isize,
+    column_stride: isize,
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// A view of `data` as a matrix.
+    /// A view of `data` as a matrix whose first element is at index `origin`.
     ///
     /// # Panics
     /// When an element lies outside `data`.
-    pub fn new(data: &'a [T], [rows, columns]: [usize; 2], [row_stride, column_stride]: [usize; 2]) -> Self {
-        if let Some(last) = last_index(rows, columns, row_stride, column_stride) {
-            assert!(last < data.len(), "a matrix reaches to {last} of {} elements", data.len());
+    pub fn new(
+        data: &'a [T],
+        origin: usize,
+        [rows, columns]: [usize; 2],
+        [row_stride, column_stride]: [isize; 2],
+    ) -> Self {
+        if rows > 0 && columns > 0 {
+            let down = (rows - 1) as i128 * row_stride as i128;
+            let across = (columns - 1) as i128 * column_stride as i128;
+            let lowest = (origin as i128).saturating_add(down.min(0)).saturating_add(across.min(0));
+            let highest = (origin as i128).saturating_add(down.max(0)).saturating_add(across.max(0));
+            let inside = lowest >= 0 && highest < data.len() as i128;
+            assert!(inside, "a matrix reaches from {lowest} to {highest} of {} elements", data.len());
         }
-        Matrix { data, rows, columns, row_stride, column_stride }
+        Matrix { data, origin, rows, columns, row_stride, column_stride }
     }
 
     /// The same elements, rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Matrix {
-            data: self.data,
             rows: self.columns,
             columns: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
+            ..self
         }
+    }
+
+    /// A block of the matrix.
+    ///
+    /// # Panics
+    /// When a row or a column lies outside the matrix, or there is none.
+    pub fn block(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.start < rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(columns.start < columns.end && columns.end <= self.columns, "columns {columns:?} of {}", self.columns);
+        let offset = rows.start as isize * self.row_stride + columns.start as isize * self.column_stride;
+        Matrix { origin: self.origin.wrapping_add_signed(offset), rows: rows.len(), columns: columns.len(), ..self }
     }
 }
 
@@ -66,8 +80,10 @@ impl<'a, T> MatrixMut<'a, T> {
     /// When an element lies outside `data`, or rows overlap.
     pub fn new(data: &'a mut [T], [rows, columns]: [usize; 2], row_stride: usize) -> Self {
         assert!(rows <= 1 || columns <= row_stride, "rows of {columns} elements overlap at a stride of {row_stride}");
-        if let Some(last) = last_index(rows, columns, row_stride, 1) {
-            assert!(last < data.len(), "a matrix reaches to {last} of {} elements", data.len());
+        if rows > 0 && columns > 0 {
+            let last = (rows - 1).checked_mul(row_stride).and_then(|index| index.checked_add(columns - 1));
+            let inside = last.is_some_and(|last| last < data.len());
+            assert!(inside, "{rows} rows of {columns} elements, {row_stride} apart, in a slice of {}", data.len());
         }
         MatrixMut { data, rows, columns, row_stride }
     }
@@ -93,14 +109,13 @@ macro_rules! gemm {
                     (c.rows, c.columns, b.rows),
                     "sizes of a, b and c do not fit"
                 );
-                let strides = [a.row_stride, a.column_stride, b.row_stride, b.column_stride, c.row_stride];
-                let [a_row, a_column, b_row, b_column, c_row] = strides.map(usize::cast_signed);
-                // SAFETY: matrixmultiply reads a[i*a_row + l*a_column], b[l*b_row + j*b_column] and writes
-                // c[i*c_row + j] for i < m, l < k, j < n only.
-                // - `Matrix::new` and `MatrixMut::new` proved the largest of these indices to lie in the slices, and
-                //   the fields are private; the assertion above ties m, k, n to all three matrices.
+                // SAFETY: matrixmultiply reads a[i*a_row + l*a_column], b[l*b_row + j*b_column], counted from the
+                // origins, and writes c[i*c_row + j], for i < m, l < k, j < n only; without elements it reads none.
+                // - `Matrix::new` and `MatrixMut::new` proved the smallest and the largest of these indices to lie in
+                //   the slices, `block` and `transposed` keep that, and the fields are private; the assertion above
+                //   ties m, k, n to all three matrices.
                 // - An index in a slice fits `isize`, so a stride that is stepped fits too; the stride of a dimension
-                //   of length 1 is multiplied by 0 only.
+                //   of length 1 is multiplied by 0 only. `wrapping_add` asks nothing of the origin of an empty matrix.
                 // - c's elements are distinct because `MatrixMut::new` proved that rows do not overlap; c is borrowed
                 //   mutably, so a and b do not overlap it.
                 unsafe {
@@ -109,15 +124,15 @@ macro_rules! gemm {
                         a.columns,
                         b.columns,
                         1.0,
-                        a.data.as_ptr(),
-                        a_row,
-                        a_column,
-                        b.data.as_ptr(),
-                        b_row,
-                        b_column,
+                        a.data.as_ptr().wrapping_add(a.origin),
+                        a.row_stride,
+                        a.column_stride,
+                        b.data.as_ptr().wrapping_add(b.origin),
+                        b.row_stride,
+                        b.column_stride,
                         beta,
                         c.data.as_mut_ptr(),
-                        c_row,
+                        c.row_stride.cast_signed(),
                         1,
                     );
                 }
@@ -140,8 +155,8 @@ mod tests {
         let b: Vec<f64> = (0..6).map(f64::from).collect();
         let mut c = vec![1.0; 5];
         f64::gemm(
-            Matrix::new(&a, [2, 3], [6, 2]),
-            Matrix::new(&b, [2, 3], [3, 1]).transposed(),
+            Matrix::new(&a, 0, [2, 3], [6, 2]),
+            Matrix::new(&b, 0, [2, 3], [3, 1]).transposed(),
             2.0,
             MatrixMut::new(&mut c, [2, 2], 3),
         );
@@ -149,9 +164,36 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "reaches to 12")]
+    fn multiplies_reversed_and_repeated_matrices() {
+        // a is [[5, 4, 3], [2, 1, 0]], of which the last two columns are taken; b repeats one column.
+        let a: Vec<f32> = (0..6).map(|i| i as f32).collect();
+        let b = [1.0f32, 10.0];
+        let mut c = [f32::NAN; 6];
+        f32::gemm(
+            Matrix::new(&a, 5, [2, 3], [-3, -1]).block(0..2, 1..3),
+            Matrix::new(&b, 0, [2, 3], [1, 0]),
+            0.0,
+            MatrixMut::new(&mut c, [2, 3], 3),
+        );
+        assert_eq!(c, [34.0, 34.0, 34.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "to 12 of 12")]
     fn refuses_a_matrix_beyond_its_slice() {
-        Matrix::new(&[0.0f32; 12], [2, 3], [10, 1]);
+        Matrix::new(&[0.0f32; 12], 0, [2, 3], [10, 1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "from -1 to")]
+    fn refuses_a_matrix_before_its_slice() {
+        Matrix::new(&[0.0f32; 12], 4, [2, 3], [-3, -1]);
+    }
+
+    #[test]
+    #[should_panic(expected = "columns 1..4 of 3")]
+    fn refuses_a_block_outside_its_matrix() {
+        Matrix::new(&[0.0f32; 12], 0, [2, 3], [3, 1]).block(0..2, 1..4);
     }
 
     #[test]
@@ -165,8 +207,8 @@ mod tests {
     fn refuses_sizes_that_do_not_fit() {
         let a = [0.0f32; 6];
         f32::gemm(
-            Matrix::new(&a, [2, 3], [3, 1]),
-            Matrix::new(&a, [2, 3], [3, 1]),
+            Matrix::new(&a, 0, [2, 3], [3, 1]),
+            Matrix::new(&a, 0, [2, 3], [3, 1]),
             0.0,
             MatrixMut::new(&mut [0.0; 6], [2, 3], 3),
         );

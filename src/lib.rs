@@ -52,9 +52,11 @@
 #![deny(unsafe_code)]
 
 mod backend;
+mod bias;
 mod element;
 mod error;
 mod gemm;
+mod partition;
 mod problem;
 mod registry;
 mod shape;

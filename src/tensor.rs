@@ -7,6 +7,10 @@
 //!
 //! Internally a view always has five dimensions; spatial dimensions the problem does not have are of length 1.
 
+mod runs;
+
+pub(crate) use runs::Runs;
+
 use crate::error::Error;
 
 /// Memory order of an operand with a batch, a channel and one to three spatial axes.
@@ -276,22 +280,29 @@ impl<'a, T: Copy> ViewMut<'a, T> {
     ///
     /// Gives the view back when they do, or when `at` leaves one part empty.
     pub(crate) fn split_first(self, at: usize) -> Result<(Self, Self), Self> {
+        self.split(0, at)
+    }
+
+    /// [`split_first`](Self::split_first) along any of the five dimensions.
+    pub(crate) fn split(self, axis: usize, at: usize) -> Result<(Self, Self), Self> {
         let Geometry { rank, dims, strides, origin } = self.geometry;
-        let reach: usize = (1..5).map(|i| (dims[i] - 1) * strides[i].unsigned_abs()).sum();
-        let ascending = strides[1..].iter().all(|&s| s >= 0);
-        let stride = strides[0].max(0) as usize;
-        if at == 0 || at >= dims[0] || !ascending || stride <= reach {
+        let others = (0..5).filter(|&i| i != axis).map(|i| (dims[i] - 1) as isize * strides[i]);
+        let (lowest, highest) = others.fold((0, 0), |(low, high), reach| (low + reach.min(0), high + reach.max(0)));
+        let stride = strides[axis];
+        if at == 0 || at >= dims[axis] || stride <= highest - lowest {
             return Err(self);
         }
-        let cut = origin + at * stride;
+        // Position `at` of the axis reaches down to `cut`, all positions before it stay below.
+        let second = origin + at * stride.unsigned_abs();
+        let cut = second.wrapping_add_signed(lowest);
         let (low, high) = self.data.split_at_mut(cut);
         let part = |len, origin| {
             let mut dims = dims;
-            dims[0] = len;
+            dims[axis] = len;
             Geometry { rank, dims, strides, origin }
         };
         let low = ViewMut { data: low, geometry: part(at, origin) };
-        let high = ViewMut { data: high, geometry: part(dims[0] - at, 0) };
+        let high = ViewMut { data: high, geometry: part(dims[axis] - at, second - cut) };
         Ok((low, high))
     }
 }

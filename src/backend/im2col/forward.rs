@@ -1,0 +1,160 @@
+//! The forward pass: the output is halved into parts that do not interleave in memory, each computed by one task.
+
+use super::plan::{Blocking, ForwardPlan, Pieces};
+use super::unfold::{RowOrder, Unfolded, output_terms};
+use crate::element::Element;
+use crate::gemm::{Gemm, Matrix, MatrixMut};
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join};
+use crate::problem::Forward;
+use crate::shape::ConvShape;
+use crate::tensor::{View, ViewMut};
+use std::ops::Range;
+
+pub(super) fn forward<T: Element>(problem: Forward<'_, T>, scratch: &mut [T::Acc]) {
+    let Forward { shape, input, weights, bias, output } = problem;
+    let plan = ForwardPlan::new(shape);
+    let unfolded = Unfolded::new(shape, input);
+    let pieces = Pieces::new(shape, plan.blocking.columns, unfolded.keeps_images_apart());
+    let (weights_scratch, scratch) = scratch.split_at_mut(shape.weights_len());
+    let weights = weight_matrix(shape, weights, unfolded.order, weights_scratch);
+    let product =
+        Product { shape, blocking: plan.blocking, task_len: plan.task_len(), pieces, unfolded, weights, bias };
+    let part = Part { output, channels: 0..shape.out_channels(), terms: 0..shape.terms() };
+    product.compute(part, &mut scratch[..plan.tasks * plan.task_len()], shape.flops());
+}
+
+/// The weights as a matrix of out channels by rows: in place, or copied in the order of the rows.
+fn weight_matrix<'s, 'a: 's, T: Element>(
+    shape: &ConvShape,
+    weights: View<'a, T>,
+    order: RowOrder,
+    scratch: &'s mut [T::Acc],
+) -> Matrix<'s, T::Acc> {
+    let (channels, channel_stride) = (weights.dims5()[0], weights.strides5()[0]);
+    let len = shape.group_in_channels() * shape.taps();
+    let rows = order.weight_rows(weights.dims5(), weights.strides5());
+    let in_place = rows.single(&(0..len)).zip(T::as_acc(weights.data()));
+    if let Some((offset, data)) = in_place {
+        let first = weights.index([0; 5]).wrapping_add_signed(offset);
+        return Matrix::new(data, first, [channels, len], [channel_stride, rows.stride()]);
+    }
+    let flops = shape.weights_len() as f64 * ELEMENT_FLOPS;
+    for_each_chunk(scratch, len, flops, |channel, copy| {
+        let first = weights.index([channel, 0, 0, 0, 0]);
+        let mut copy = copy.iter_mut();
+        rows.for_each(0..len, |offset, len| {
+            let start = first.wrapping_add_signed(offset);
+            for (i, copy) in copy.by_ref().take(len).enumerate() {
+                *copy = weights.data()[start.wrapping_add_signed(i as isize * rows.stride())].to_acc();
+            }
+        });
+    });
+    Matrix::new(scratch, 0, [channels, len], [len as isize, 1])
+}
+
+/// Some channels of some terms of the output. Terms are consecutive: all positions of several images, or a range of one.
+struct Part<'a, T> {
+    output: ViewMut<'a, T>,
+    channels: Range<usize>,
+    terms: Range<usize>,
+}
+
+impl<'a, T: Element> Part<'a, T> {
+    /// Halves the part along its outermost axis in memory.
+    fn halve(self) -> Result<(Self, Self), Self> {
+        let Part { mut output, channels, terms } = self;
+        let dims = output.dims5();
+        let spatial = (2..5).find(|&axis| dims[axis] > 1).filter(|_| dims[0] == 1);
+        for axis in [Some(0), Some(1), spatial].into_iter().flatten() {
+            let middle = dims[axis] / 2;
+            let (low, high) = match output.split(axis, middle) {
+                Ok(halves) => halves,
+                Err(whole) => {
+                    output = whole;
+                    continue;
+                }
+            };
+            let (channels, terms) = if axis == 1 {
+                let cut = channels.start + middle;
+                ([channels.start..cut, cut..channels.end], [terms.clone(), terms])
+            } else {
+                let within: usize = dims[axis.max(1) + 1..].iter().product();
+                let cut = terms.start + middle * within;
+                ([channels.clone(), channels], [terms.start..cut, cut..terms.end])
+            };
+            let ([c0, c1], [t0, t1]) = (channels, terms);
+            let low = Part { output: low, channels: c0, terms: t0 };
+            return Ok((low, Part { output: high, channels: c1, terms: t1 }));
+        }
+        Err(Part { output, channels, terms })
+    }
+}
+
+/// The product of the weights and the unfolded input, and how it is cut.
+struct Product<'a, T: Element> {
+    shape: &'a ConvShape,
+    blocking: Blocking,
+    task_len: usize,
+    pieces: Pieces,
+    unfolded: Unfolded<'a, T>,
+    weights: Matrix<'a, T::Acc>,
+    bias: Option<&'a [T]>,
+}
+
+impl<T: Element> Product<'_, T> {
+    /// Computes a part with the scratch of at least one task: by halves while there is scratch for both.
+    fn compute(&self, part: Part<'_, T>, scratch: &mut [T::Acc], flops: f64) {
+        let tasks = scratch.len() / self.task_len;
+        if tasks == 1 {
+            return self.compute_alone(part, scratch);
+        }
+        let (low_scratch, high_scratch) = scratch.split_at_mut(tasks / 2 * self.task_len);
+        match part.halve() {
+            Ok((low, high)) => {
+                let half = flops / 2.0;
+                join(flops, || self.compute(low, low_scratch, half), || self.compute(high, high_scratch, half));
+            }
+            Err(whole) => self.compute_alone(whole, scratch),
+        }
+    }
+
+    fn compute_alone(&self, mut part: Part<'_, T>, scratch: &mut [T::Acc]) {
+        let Blocking { channels: block_channels, row_blocks, .. } = self.blocking;
+        let (unfolded_scratch, product_scratch) = scratch.split_at_mut(self.blocking.unfolded_len());
+        let group_channels = self.shape.group_out_channels();
+        let mut first = part.channels.start;
+        while first < part.channels.end {
+            // A block of channels within one group.
+            let group = first / group_channels;
+            let end = (first + block_channels).min((group + 1) * group_channels).min(part.channels.end);
+            for terms in self.pieces.within(part.terms.clone()) {
+                let size = [end - first, terms.len()];
+                for rows in (0..row_blocks).map(|block| self.blocking.rows_of(block)) {
+                    let beta = T::Acc::from_f64(if rows.start == 0 { 0.0 } else { 1.0 });
+                    let weights = self.weights.block(first..end, rows.clone());
+                    let unfolded = self.unfolded.piece(group, rows, terms.clone(), unfolded_scratch);
+                    T::Acc::gemm(weights, unfolded, beta, MatrixMut::new(product_scratch, size, terms.len()));
+                }
+                self.write(&mut part, first..end, terms, product_scratch);
+            }
+            first = end;
+        }
+    }
+
+    /// Writes a product `[channels, terms]` with its bias into the part.
+    fn write(&self, part: &mut Part<'_, T>, channels: Range<usize>, terms: Range<usize>, product: &[T::Acc]) {
+        let runs = output_terms(part.output.dims5(), part.output.strides5());
+        for (channel, product) in channels.zip(product.chunks_exact(terms.len())) {
+            let bias = self.bias.map_or(T::Acc::default(), |bias| bias[channel].to_acc());
+            let start = part.output.index([0, channel - part.channels.start, 0, 0, 0]);
+            let mut product = product.iter();
+            runs.for_each(terms.start - part.terms.start..terms.end - part.terms.start, |offset, len| {
+                let start = start.wrapping_add_signed(offset);
+                for (i, &sum) in product.by_ref().take(len).enumerate() {
+                    let index = start.wrapping_add_signed(i as isize * runs.stride());
+                    part.output.data_mut()[index] = T::from_acc(sum + bias);
+                }
+            });
+        }
+    }
+}
