@@ -46,23 +46,6 @@ impl Layout {
     }
 }
 
-/// The one stride with which a walk over these axes, given as `(length, stride)` and the last one fastest, steps through
-/// memory; `None` when its steps differ. Axes of length 1 do not matter, and without any other the stride is 0.
-///
-/// Axes with a common stride are one axis as long as their product: the test for a view being a matrix in place.
-pub(crate) fn common_stride(axes: &[(usize, isize)]) -> Option<isize> {
-    let mut steps = axes.iter().rev().filter(|&&(len, _)| len > 1);
-    let Some(&(len, common)) = steps.next() else { return Some(0) };
-    let mut reach = common.checked_mul(len as isize)?;
-    for &(len, stride) in steps {
-        if stride != reach {
-            return None;
-        }
-        reach = reach.checked_mul(len as isize)?;
-    }
-    Some(common)
-}
-
 /// Where the elements of a view lie: five dimensions and strides, and the slice index of position zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Geometry {

@@ -125,7 +125,13 @@ fn usage(refused: &clap::Error) -> ExitCode {
     let paragraphs = text.trim_start_matches("error:").split("\n\n");
     let complaints = paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
     let complaints: Vec<String> = complaints.take_while(|p| !p.starts_with("Usage:")).collect();
-    complain(&format!("{} (--help explains)", complaints.join("; ").trim_end_matches("; For more information, try '--help'.")), 2)
+    complain(
+        &format!(
+            "{} (--help explains)",
+            complaints.join("; ").trim_end_matches("; For more information, try '--help'.")
+        ),
+        2,
+    )
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {
