@@ -64,6 +64,7 @@ mod registry;
 mod shape;
 mod simd;
 mod tensor;
+pub mod train;
 
 pub use backend::{Backend, Cost};
 pub use element::Element;

@@ -60,9 +60,8 @@ struct Part<'a, T> {
 }
 
 impl<'a, T: Element> Part<'a, T> {
-    /// Halves the part along its outermost axis in memory; gives it back where memory does not allow.
-    #[expect(clippy::result_large_err, reason = "both outcomes hold a part, and neither is rare")]
-    fn halve(self) -> Result<(Self, Self), Self> {
+    /// The halves of the part along its outermost axis in memory; the whole and nothing where memory does not allow it.
+    fn halve(self) -> (Self, Option<Self>) {
         let Part { mut output, channels, terms } = self;
         let dims = output.dims5();
         let spatial = (2..5).find(|&axis| dims[axis] > 1).filter(|_| dims[0] == 1);
@@ -85,9 +84,9 @@ impl<'a, T: Element> Part<'a, T> {
             };
             let ([c0, c1], [t0, t1]) = (channels, terms);
             let low = Part { output: low, channels: c0, terms: t0 };
-            return Ok((low, Part { output: high, channels: c1, terms: t1 }));
+            return (low, Some(Part { output: high, channels: c1, terms: t1 }));
         }
-        Err(Part { output, channels, terms })
+        (Part { output, channels, terms }, None)
     }
 }
 
@@ -111,11 +110,11 @@ impl<T: Element> Product<'_, T> {
         }
         let (low_scratch, high_scratch) = scratch.split_at_mut(tasks / 2 * self.task_len);
         match part.halve() {
-            Ok((low, high)) => {
+            (low, Some(high)) => {
                 let half = flops / 2.0;
                 join(flops, || self.compute(low, low_scratch, half), || self.compute(high, high_scratch, half));
             }
-            Err(whole) => self.compute_alone(whole, scratch),
+            (whole, None) => self.compute_alone(whole, scratch),
         }
     }
 

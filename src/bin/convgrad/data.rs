@@ -80,10 +80,11 @@ fn too_large(bytes: f64) -> anyhow::Error {
 }
 
 /// Sebastiano Vigna's splitmix64: short, and good enough for numbers that only have to be unlike each other.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn new() -> Random {
+    /// At the beginning of the one sequence there is.
+    pub fn new() -> Random {
         Random(0x9e37_79b9_7f4a_7c15)
     }
 
@@ -96,7 +97,7 @@ impl Random {
     }
 
     /// A number in [-1, 1).
-    fn uniform(&mut self) -> f64 {
+    pub fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
