@@ -95,7 +95,7 @@ impl<T: Element> Backend<T> for Im2col {
         Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size }
     }
 
-    /// matrixmultiply adds up to [`SUM_BLOCK`] products one after the other in a register (its `kc`, the same for all
+    /// matrixmultiply adds up to `SUM_BLOCK` products one after the other in a register (its `kc`, the same for all
     /// its kernels), then adds that to the entry of the result. So a product of the weight gradient is rounded once itself,
     /// takes part in at most `SUM_BLOCK` additions in a register, one for each such block of its part, and one for each
     /// part. `h` roundings on the way to the result bound the error by `h * u / (1 - h * u)` of the sum of magnitudes
