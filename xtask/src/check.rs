@@ -19,11 +19,11 @@ const STEPS: &[(&str, Action)] = &[
         Action::Cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], None),
     ),
     ("docs", Action::Cargo(&["doc", "--no-deps", "--all-features"], Some(("RUSTDOCFLAGS", "-D warnings")))),
-    // Under `cargo test` a criterion bench runs each benchmark once, in the profile the tests are built in anyway.
+    // Under `cargo test` a criterion bench runs each benchmark once, from what the tests have built already.
     (
         "benches, once",
         Action::Cargo(
-            &["test", "--all-features", "--bench", "*", "--", "--quiet"],
+            &["test", "--workspace", "--all-features", "--bench", "*", "--", "--quiet"],
             Some(("CONVGRAD_BENCH_SET", "tiny")),
         ),
     ),
