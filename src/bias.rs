@@ -184,10 +184,8 @@ mod tests {
         let exact = f64::from(0.1f32) * shape.terms() as f64;
         let view = View::nchw(&delta, &shape.output_dims()).unwrap();
         let error = (f64::from(run(&shape, view)[0]) - exact).abs() / exact;
-        // Contiguous terms are dealt to lanes, so that a leaf adds LEAF / LANES of them in a row.
-        let leaf_height = LEAF / LANES + LANES.ilog2() as usize;
-        let height = leaf_height as u32 + shape.terms().div_ceil(LEAF).next_power_of_two().ilog2();
-        assert!(error <= f64::from(height) * f32::UNIT_ROUNDOFF, "relative error {error:e}");
+        // On its way a term meets 32 additions in its lane, 4 where the 16 lanes are merged, and 14 levels of the tree.
+        assert!(error <= 50.0 * f32::UNIT_ROUNDOFF, "relative error {error:e}");
         let running: f32 = delta.iter().sum();
         assert!((f64::from(running) - exact).abs() / exact > 1e-3, "the plain sum would have done");
     }

@@ -27,7 +27,7 @@ pub trait Element: private::Sealed + Copy + Default + PartialEq + Debug + Displa
     /// The value in the accumulator's type, exactly.
     fn to_acc(self) -> Self::Acc;
 
-    /// A slice read as accumulators where it stands, for the types that are their own accumulator.
+    /// The same slice as sums, where the type is the one its products are summed in.
     fn as_acc(slice: &[Self]) -> Option<&[Self::Acc]>;
 
     /// The nearest value to a sum.

@@ -209,7 +209,21 @@ impl ConvShape {
         self.with_spatial(self.out_channels, self.group_in_channels(), |a| a.kernel)
     }
 
+    /// All taps `[kd, kh, kw]`, in the order of the weights.
+    pub(crate) fn tap_positions(&self) -> impl Iterator<Item = [usize; 3]> + use<> {
+        positions(self.axes.map(|a| 0..a.kernel))
+    }
+
     fn with_spatial(&self, first: usize, second: usize, size: impl Fn(&Axis) -> usize) -> Vec<usize> {
         [first, second].into_iter().chain(self.spatial_axes().iter().map(size)).collect()
     }
+}
+
+/// All positions of a box, the last axis fastest.
+#[inline]
+pub(crate) fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
+    d.flat_map(move |d| {
+        let w = w.clone();
+        h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))
+    })
 }

@@ -4,6 +4,11 @@
 //! need, for `f32` and `f64` alike, on top of pulp. A kernel is a [`pulp::WithSimd`] struct whose `with_simd` is
 //! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
 
+pub(crate) mod dot;
+pub(crate) mod outer;
+pub(crate) mod tile;
+pub(crate) mod transpose;
+
 use crate::error::Error;
 use pulp::{Simd, WithSimd};
 use std::fmt;
@@ -137,9 +142,9 @@ pub(crate) struct Registers {
 }
 
 /// A number that has vectors on every instruction set.
-pub trait Lane: Copy + Default + Send + Sync + 'static {
+pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
     /// A vector of `S::lanes` numbers.
-    type Vector<S: Simd>: Copy + Send + Sync;
+    type Vector<S: Simd>: Copy + Send + Sync + pulp::bytemuck::Pod;
 
     /// Numbers in a vector.
     fn lanes<S: Simd>() -> usize;
@@ -156,6 +161,15 @@ pub trait Lane: Copy + Default + Send + Sync + 'static {
     /// The sum of the lanes, in an order fixed by the instruction set.
     fn reduce_sum<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
 
+    /// Four vectors as runs of four numbers, one of each vector, of the same lane; vectors have four lanes or more.
+    fn interleave<S: Simd>(simd: S, rows: [Self::Vector<S>; 4]) -> [Self::Vector<S>; 4];
+
+    /// Which of the interleaved runs is that of a lane, as pulp 0.22 orders them.
+    fn run_of_lane(lane: usize, lanes: usize) -> usize;
+
+    /// The numbers of four vectors, by fours.
+    fn as_runs<V: pulp::bytemuck::Pod>(vectors: &[V; 4]) -> &[[Self; 4]];
+
     /// A slice as vectors, and the numbers left over. Any alignment is fine.
     fn as_vectors<S: Simd>(slice: &[Self]) -> (&[Self::Vector<S>], &[Self]);
 
@@ -164,7 +178,7 @@ pub trait Lane: Copy + Default + Send + Sync + 'static {
 }
 
 macro_rules! lane {
-    ($t:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $as:ident, $as_mut:ident) => {
+    ($t:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident) => {
         impl Lane for $t {
             type Vector<S: Simd> = S::$vector;
 
@@ -194,6 +208,21 @@ macro_rules! lane {
             }
 
             #[inline(always)]
+            fn interleave<S: Simd>(simd: S, rows: [S::$vector; 4]) -> [S::$vector; 4] {
+                simd.$interleave(rows)
+            }
+
+            #[inline(always)]
+            fn run_of_lane(lane: usize, lanes: usize) -> usize {
+                $run_of_lane(lane, lanes)
+            }
+
+            #[inline(always)]
+            fn as_runs<V: pulp::bytemuck::Pod>(vectors: &[V; 4]) -> &[[$t; 4]] {
+                pulp::bytemuck::cast_slice(vectors)
+            }
+
+            #[inline(always)]
             fn as_vectors<S: Simd>(slice: &[$t]) -> (&[S::$vector], &[$t]) {
                 S::$as(slice)
             }
@@ -206,6 +235,42 @@ macro_rules! lane {
     };
 }
 
+/// Vectors of 128-bit quarters, each transposed on its own: vector `i` holds lanes `i, 4 + i, 8 + i, ...`.
+#[inline(always)]
+fn transposed_quarters(lane: usize, lanes: usize) -> usize {
+    lane % 4 * (lanes / 4) + lane / 4
+}
+
+/// Of eight lanes, the vectors hold lanes 0 and 2, 1 and 3, 4 and 6, 5 and 7; of four, one each.
+#[inline(always)]
+fn interleaved_halves(lane: usize, lanes: usize) -> usize {
+    if lanes < 8 { lane } else { (lane % 2 + lane / 4 * 2) * 2 + lane / 2 % 2 }
+}
+
 // pulp's `_e` form leaves the choice of fusing to the instruction set; without hardware FMA the other form would call libm.
-lane!(f32, f32s, F32_LANES, splat_f32s, mul_add_e_f32s, add_f32s, reduce_sum_f32s, as_simd_f32s, as_mut_simd_f32s);
-lane!(f64, f64s, F64_LANES, splat_f64s, mul_add_e_f64s, add_f64s, reduce_sum_f64s, as_simd_f64s, as_mut_simd_f64s);
+lane!(
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    mul_add_e_f32s,
+    add_f32s,
+    reduce_sum_f32s,
+    deinterleave_shfl_f32s,
+    transposed_quarters,
+    as_simd_f32s,
+    as_mut_simd_f32s
+);
+lane!(
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    mul_add_e_f64s,
+    add_f64s,
+    reduce_sum_f64s,
+    interleave_shfl_f64s,
+    interleaved_halves,
+    as_simd_f64s,
+    as_mut_simd_f64s
+);

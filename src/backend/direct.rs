@@ -1,26 +1,66 @@
-//! The definition, written as loops: the reference every other backend is judged by.
+//! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! ```text
-//! dW[oc,ic,k] = sum_n sum_o  delta[n,oc,o] * input[n, ic of oc's group, o*stride + k*dilation - padding]
-//! ```
+//! Two kernels divide the shapes between them, and a plan that is plain data says which one a problem gets:
 //!
-//! Deviations from the plain definition:
-//! 1. Positions `o` whose input lies in the padding are left out of the loops rather than multiplied by zero.
-//! 2. Sums are formed in `f64`. A product of two `f32` is exact in `f64`, so for `f32` a result is the correctly
-//!    rounded sum but for the rounding of `f64` additions. The judge must be better than the judged.
-//!
-//! It uses one thread and no scratch.
+//! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes.
+//! - [`dot`]: positions in lanes; for depthwise and grouped convolutions and images of few channels.
+
+mod dot;
+mod dot_plan;
+mod outer;
+mod outer_plan;
+mod pack;
+mod window;
+mod write;
 
 use super::{Backend, Cost};
+use crate::bias;
 use crate::element::Element;
 use crate::error::Unsupported;
-use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
+use crate::problem::Problem;
 use crate::shape::{ConvShape, Op};
-use std::ops::Range;
+use crate::simd::Isa;
+use dot_plan::DotPlan;
+use outer_plan::OuterPlan;
 
 /// See the [module](self).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Direct;
+#[derive(Debug, Clone, Copy)]
+pub struct Direct {
+    isa: Isa,
+}
+
+impl Direct {
+    /// On an instruction set of the caller's choice.
+    pub fn on(isa: Isa) -> Direct {
+        Direct { isa }
+    }
+
+    fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
+        let registers = self.isa.registers::<T::Acc>();
+        let outer = OuterPlan::new(shape, registers, size_of::<T::Acc>());
+        let dot = DotPlan::new(shape, registers);
+        match std::env::var("K").as_deref() {
+            Ok("o") => return Plan::Outer(outer),
+            Ok("d") => return Plan::Dot(dot),
+            _ => (),
+        }
+        if outer.cycles() * (shape.taps() as f64) < dot.cycles(shape) { Plan::Outer(outer) } else { Plan::Dot(dot) }
+    }
+}
+
+impl Default for Direct {
+    /// On the widest instruction set of this processor.
+    fn default() -> Direct {
+        Direct::on(Isa::best())
+    }
+}
+
+/// Which kernel computes a weight gradient, and how it cuts the problem.
+#[derive(Debug, Clone, PartialEq)]
+enum Plan {
+    Outer(OuterPlan),
+    Dot(DotPlan),
+}
 
 impl<T: Element> Backend<T> for Direct {
     fn name(&self) -> &'static str {
@@ -28,124 +68,54 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     fn description(&self) -> String {
-        "the definition as loops, summed in f64: the reference".to_owned()
+        format!("parallel SIMD kernels without unfolding, on {}", self.isa)
     }
 
-    fn supports(&self, _: Op, _: &ConvShape) -> Result<(), Unsupported> {
-        Ok(())
+    fn supports(&self, op: Op, _: &ConvShape) -> Result<(), Unsupported> {
+        match op {
+            Op::WeightGradient | Op::BiasGradient => Ok(()),
+            Op::Forward => Err(Unsupported {
+                backend: "direct",
+                op,
+                reason: "its kernels are written for gradients",
+                remedy: "use `im2col` or `naive`",
+            }),
+        }
     }
 
-    fn scratch_len(&self, _: Op, _: &ConvShape) -> usize {
-        0
+    fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
+        match op {
+            Op::WeightGradient => match self.plan::<T>(shape) {
+                Plan::Outer(plan) => plan.scratch_len(shape),
+                Plan::Dot(plan) => plan.scratch_len(shape),
+            },
+            Op::BiasGradient | Op::Forward => 0,
+        }
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        let operands = match op {
-            Op::BiasGradient => shape.terms() * shape.out_channels(),
-            Op::WeightGradient | Op::Forward => 2 * shape.terms() * shape.weights_len(),
-        };
-        Cost { flops: operands as f64, bytes: (operands * size_of::<T>()) as f64 }
+        Cost::default()
     }
 
-    /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and
-    /// Stability of Numerical Algorithms, 2nd ed., section 4.2), the rounding to `T` by `u` more. The bias is one more
-    /// term, and a scale of 1 multiplies exactly.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
-        let terms = match op {
-            Op::WeightGradient | Op::BiasGradient => shape.terms(),
-            Op::Forward => shape.group_in_channels() * shape.taps(),
-        };
-        1.0 + (terms as f64 + 2.0) * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF * 1.01
+        match op {
+            Op::WeightGradient => match self.plan::<T>(shape) {
+                Plan::Outer(plan) => plan.longest_chain(shape) as f64 + 2.0,
+                Plan::Dot(plan) => plan.longest_chain(shape) as f64 + 2.0,
+            },
+            Op::BiasGradient | Op::Forward => bias::bias_error_bound::<T>(shape),
+        }
     }
 
-    fn run(&self, problem: Problem<'_, T>, _: &mut [T::Acc]) {
+    fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
         match problem {
-            Problem::WeightGradient(problem) => weight_gradient(problem),
-            Problem::BiasGradient(problem) => bias_gradient(problem),
-            Problem::Forward(problem) => forward(problem),
+            Problem::WeightGradient(problem) => match self.plan::<T>(problem.shape) {
+                Plan::Outer(plan) => outer::run(problem, &plan, self.isa, scratch),
+                Plan::Dot(plan) => dot::run(problem, &plan, self.isa, scratch),
+            },
+            Problem::BiasGradient(problem) => bias::bias_gradient(problem),
+            // `supports` refuses it.
+            Problem::Forward(_) => unreachable!("direct does not compute the forward pass"),
         }
-    }
-}
-
-fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>) {
-    let WeightGradient { shape, input, delta, mut gradient, update } = problem;
-    let [depth, height, width] = shape.axes();
-    for oc in 0..shape.out_channels() {
-        for ic in 0..shape.group_in_channels() {
-            let channel = input_channel(shape, oc, ic);
-            for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
-                let mut sum = 0.0;
-                for n in 0..shape.batch() {
-                    let valid = [depth.valid_outputs(kd), height.valid_outputs(kh), width.valid_outputs(kw)];
-                    for [od, oh, ow] in positions(valid) {
-                        let [id, ih, iw] = input_position(shape, [od, oh, ow], [kd, kh, kw]);
-                        sum += delta.at([n, oc, od, oh, ow]).to_f64() * input.at([n, channel, id, ih, iw]).to_f64();
-                    }
-                }
-                update.apply(gradient.at_mut([oc, ic, kd, kh, kw]), T::Acc::from_f64(sum));
-            }
-        }
-    }
-}
-
-fn bias_gradient<T: Element>(problem: BiasGradient<'_, T>) {
-    let BiasGradient { shape, delta, mut gradient, update } = problem;
-    for oc in 0..shape.out_channels() {
-        let mut sum = 0.0;
-        for n in 0..shape.batch() {
-            for [od, oh, ow] in positions(shape.axes().map(|a| 0..a.output)) {
-                sum += delta.at([n, oc, od, oh, ow]).to_f64();
-            }
-        }
-        update.apply(gradient.at_mut([oc, 0, 0, 0, 0]), T::Acc::from_f64(sum));
-    }
-}
-
-fn forward<T: Element>(problem: Forward<'_, T>) {
-    let Forward { shape, input, weights, bias, mut output } = problem;
-    for n in 0..shape.batch() {
-        for oc in 0..shape.out_channels() {
-            for [od, oh, ow] in positions(shape.axes().map(|a| 0..a.output)) {
-                let mut sum = bias.map_or(0.0, |b| b[oc].to_f64());
-                for ic in 0..shape.group_in_channels() {
-                    let channel = input_channel(shape, oc, ic);
-                    for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
-                        let position = input_position(shape, [od, oh, ow], [kd, kh, kw]);
-                        let inside = position.iter().zip(shape.axes()).all(|(&p, a)| p < a.input);
-                        if inside {
-                            let [id, ih, iw] = position;
-                            sum +=
-                                weights.at([oc, ic, kd, kh, kw]).to_f64() * input.at([n, channel, id, ih, iw]).to_f64();
-                        }
-                    }
-                }
-                *output.at_mut([n, oc, od, oh, ow]) = T::from_f64(sum);
-            }
-        }
-    }
-}
-
-/// The input channel that weight `[oc, ic]` multiplies: `ic` counts within the group of `oc`.
-fn input_channel(shape: &ConvShape, oc: usize, ic: usize) -> usize {
-    oc / shape.group_out_channels() * shape.group_in_channels() + ic
-}
-
-/// Where output `o` and tap `k` meet in the input; a position before the input wraps to a huge one beyond it.
-fn input_position(shape: &ConvShape, o: [usize; 3], k: [usize; 3]) -> [usize; 3] {
-    let axes = shape.axes();
-    [0, 1, 2].map(|i| axes[i].input_position(o[i], k[i]).cast_unsigned())
-}
-
-/// All positions of a box, the last axis fastest.
-fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
-    d.flat_map(move |d| {
-        let w = w.clone();
-        h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))
-    })
-}
-impl Direct {
-    /// x
-    pub fn on(_: crate::simd::Isa) -> Self {
-        Direct
     }
 }

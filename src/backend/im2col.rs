@@ -46,7 +46,8 @@ use forward::forward;
 use gradient::weight_gradient;
 use plan::{Blocking, ForwardPlan, GradientPlan, Pieces};
 
-/// im2col and matrix products: the input unfolded in pieces that fit the cache, multiplied by matrixmultiply.
+/// im2col and a matrix product by matrixmultiply: the input unfolded, in pieces of bounded size, until the convolution is
+/// a multiplication of two matrices. Every shape, layout and operation; what is a matrix in memory is not copied.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Im2col;
 
@@ -95,13 +96,13 @@ impl<T: Element> Backend<T> for Im2col {
         Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size }
     }
 
-    /// matrixmultiply adds up to `SUM_BLOCK` products one after the other in a register (its `kc`, the same for all
-    /// its kernels), then adds that to the entry of the result. So a product of the weight gradient is rounded once itself,
-    /// takes part in at most `SUM_BLOCK` additions in a register, one for each such block of its part, and one for each
-    /// part. `h` roundings on the way to the result bound the error by `h * u / (1 - h * u)` of the sum of magnitudes
-    /// (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 4.2). Zeros of the padding and the scales
-    /// 1 do not round. No order of summing `n` products errs by more than `n * u` (Jeannerod and Rump, SIAM J. Matrix
-    /// Anal. Appl. 34, 2013), which is less for short sums.
+    /// matrixmultiply adds up to 256 products one after the other in a register (its `kc`, the same for all its kernels),
+    /// then adds that to the entry of the result. So a product of the weight gradient is rounded once itself, takes part in
+    /// at most 256 additions in a register, one for each such block of its part, and one for each part. `h` roundings on
+    /// the way to the result bound the error by `h * u / (1 - h * u)` of the sum of magnitudes (Higham, Accuracy and
+    /// Stability of Numerical Algorithms, 2nd ed., section 4.2). Zeros of the padding and the scale 1 do not round. No
+    /// order of summing `n` products errs by more than `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013),
+    /// which is less for short sums.
     ///
     /// A forward pass is summed likewise over its rows, and adding the bias rounds once more.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
@@ -113,11 +114,10 @@ impl<T: Element> Backend<T> for Im2col {
             Op::BiasGradient => bias_error_bound::<T>(shape),
             Op::WeightGradient => {
                 let plan = GradientPlan::new(shape);
-                // Operands whose images are kept apart have the most pieces.
+                // Pieces that hold one image each are the most; those of several images are the longest.
                 let pieces = Pieces::new(shape, plan.blocking.columns, true);
-                let piece = pieces.get(0).len();
-                let blocks = pieces.count().div_ceil(plan.parts) * piece.div_ceil(SUM_BLOCK);
-                bound(1 + piece.min(SUM_BLOCK) + blocks + plan.parts, shape.terms())
+                let blocks = pieces.count().div_ceil(plan.parts) * pieces.get(0).len().div_ceil(SUM_BLOCK);
+                bound(1 + plan.blocking.columns.min(SUM_BLOCK) + blocks + plan.parts, shape.terms())
             }
             Op::Forward => {
                 let Blocking { all_rows, rows, row_blocks, .. } = Blocking::new(shape);
@@ -135,6 +135,6 @@ impl<T: Element> Backend<T> for Im2col {
     }
 }
 
-/// Products matrixmultiply 0.3 adds up in registers before it adds them to the result: `S_KC`, `D_KC` in its
+/// Products matrixmultiply 0.3 adds up in registers before it adds them to the result: `S_KC` and `D_KC` in its
 /// `archparam_defaults.rs`.
 const SUM_BLOCK: usize = 256;

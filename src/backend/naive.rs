@@ -15,10 +15,9 @@ use super::{Backend, Cost};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
-use crate::shape::{ConvShape, Op};
-use std::ops::Range;
+use crate::shape::{ConvShape, Op, positions};
 
-/// The definition as loops, summed in `f64` on one thread: the reference every other backend is judged by.
+/// See the [module](self).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Naive;
 
@@ -41,10 +40,10 @@ impl<T: Element> Backend<T> for Naive {
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let operands = match op {
-            Op::BiasGradient => shape.terms() as f64 * shape.out_channels() as f64,
-            Op::WeightGradient | Op::Forward => shape.flops(),
+            Op::BiasGradient => shape.terms() * shape.out_channels(),
+            Op::WeightGradient | Op::Forward => 2 * shape.terms() * shape.weights_len(),
         };
-        Cost { flops: operands, bytes: operands * size_of::<T>() as f64 }
+        Cost { flops: operands as f64, bytes: (operands * size_of::<T>()) as f64 }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and
@@ -73,7 +72,7 @@ fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>) {
     for oc in 0..shape.out_channels() {
         for ic in 0..shape.group_in_channels() {
             let channel = input_channel(shape, oc, ic);
-            for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
+            for [kd, kh, kw] in shape.tap_positions() {
                 let mut sum = 0.0;
                 for n in 0..shape.batch() {
                     let valid = [depth.valid_outputs(kd), height.valid_outputs(kh), width.valid_outputs(kw)];
@@ -109,7 +108,7 @@ fn forward<T: Element>(problem: Forward<'_, T>) {
                 let mut sum = bias.map_or(0.0, |b| b[oc].to_f64());
                 for ic in 0..shape.group_in_channels() {
                     let channel = input_channel(shape, oc, ic);
-                    for [kd, kh, kw] in positions(shape.axes().map(|a| 0..a.kernel)) {
+                    for [kd, kh, kw] in shape.tap_positions() {
                         let position = input_position(shape, [od, oh, ow], [kd, kh, kw]);
                         let inside = position.iter().zip(shape.axes()).all(|(&p, a)| p < a.input);
                         if inside {
@@ -136,13 +135,4 @@ fn input_channel(shape: &ConvShape, oc: usize, ic: usize) -> usize {
 fn input_position(shape: &ConvShape, o: [usize; 3], k: [usize; 3]) -> [usize; 3] {
     let axes = shape.axes();
     [0, 1, 2].map(|i| axes[i].input_position(o[i], k[i]).cast_unsigned())
-}
-
-/// All positions of a box, the last axis fastest.
-#[inline]
-fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
-    d.flat_map(move |d| {
-        let w = w.clone();
-        h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))
-    })
 }

@@ -52,6 +52,11 @@ fn weight_matrix<'s, 'a: 's, T: Element>(
     Matrix::new(scratch, 0, [channels, len], [len as isize, 1])
 }
 
+/// Terms and channels a part keeps when it is halved. The weights are packed again for every part of the terms, the input
+/// unfolded again for every part of a group's channels; from these numbers on that takes less time than the product.
+const LEAST_TERMS: usize = 96;
+const LEAST_CHANNELS: usize = 128;
+
 /// Some channels of some terms of the output. Terms are consecutive: all positions of several images, or a range of one.
 struct Part<'a, T> {
     output: ViewMut<'a, T>,
@@ -60,31 +65,45 @@ struct Part<'a, T> {
 }
 
 impl<'a, T: Element> Part<'a, T> {
-    /// The halves of the part along its outermost axis in memory; the whole and nothing where memory does not allow it.
-    fn halve(self) -> (Self, Option<Self>) {
+    /// A range of terms counted from the part's first.
+    fn local(&self, terms: &Range<usize>) -> Range<usize> {
+        terms.start - self.terms.start..terms.end - self.terms.start
+    }
+
+    /// The halves of the part along its outermost axis in memory; the whole and nothing where memory does not allow it or
+    /// the halves would be too small.
+    fn halve(self, group_channels: usize) -> (Self, Option<Self>) {
         let Part { mut output, channels, terms } = self;
         let dims = output.dims5();
         let spatial = (2..5).find(|&axis| dims[axis] > 1).filter(|_| dims[0] == 1);
-        for axis in [Some(0), Some(1), spatial].into_iter().flatten() {
-            let middle = dims[axis] / 2;
-            let (low, high) = match output.split(axis, middle) {
-                Ok(halves) => halves,
-                Err(whole) => {
-                    output = whole;
-                    continue;
+        for axis in [0, 1].into_iter().chain(spatial) {
+            // Whole groups have nothing in common that a cut would repeat.
+            let several_groups = axis == 1 && channels.len() > group_channels;
+            let unit = if several_groups { group_channels } else { 1 };
+            let middle = dims[axis] / unit / 2 * unit;
+            let middle_term = terms.start + terms.len() / dims[axis] * middle;
+            let large_enough = match axis {
+                1 => several_groups || middle >= LEAST_CHANNELS,
+                _ => middle_term - terms.start >= LEAST_TERMS,
+            };
+            if !large_enough {
+                continue;
+            }
+            match output.split(axis, middle) {
+                Err(whole) => output = whole,
+                Ok((low, high)) => {
+                    let mut low = Part { output: low, channels: channels.clone(), terms: terms.clone() };
+                    let mut high = Part { output: high, channels, terms };
+                    if axis == 1 {
+                        low.channels.end = low.channels.start + middle;
+                        high.channels.start = low.channels.end;
+                    } else {
+                        low.terms.end = middle_term;
+                        high.terms.start = middle_term;
+                    }
+                    return (low, Some(high));
                 }
-            };
-            let (channels, terms) = if axis == 1 {
-                let cut = channels.start + middle;
-                ([channels.start..cut, cut..channels.end], [terms.clone(), terms])
-            } else {
-                let within: usize = dims[axis.max(1) + 1..].iter().product();
-                let cut = terms.start + middle * within;
-                ([channels.clone(), channels], [terms.start..cut, cut..terms.end])
-            };
-            let ([c0, c1], [t0, t1]) = (channels, terms);
-            let low = Part { output: low, channels: c0, terms: t0 };
-            return (low, Some(Part { output: high, channels: c1, terms: t1 }));
+            }
         }
         (Part { output, channels, terms }, None)
     }
@@ -109,7 +128,7 @@ impl<T: Element> Product<'_, T> {
             return self.compute_alone(part, scratch);
         }
         let (low_scratch, high_scratch) = scratch.split_at_mut(tasks / 2 * self.task_len);
-        match part.halve() {
+        match part.halve(self.shape.group_out_channels()) {
             (low, Some(high)) => {
                 let half = flops / 2.0;
                 join(flops, || self.compute(low, low_scratch, half), || self.compute(high, high_scratch, half));
@@ -127,28 +146,38 @@ impl<T: Element> Product<'_, T> {
             // A block of channels within one group.
             let group = first / group_channels;
             let end = (first + block_channels).min((group + 1) * group_channels).min(part.channels.end);
+            // A product is laid out as the output is, so that it can be written in runs.
+            let channels_contiguous = part.output.strides5()[1] == 1;
             for terms in self.pieces.within(part.terms.clone()) {
-                let size = [end - first, terms.len()];
                 for rows in (0..row_blocks).map(|block| self.blocking.rows_of(block)) {
                     let beta = T::Acc::from_f64(if rows.start == 0 { 0.0 } else { 1.0 });
                     let weights = self.weights.block(first..end, rows.clone());
                     let unfolded = self.unfolded.piece(group, rows, terms.clone(), unfolded_scratch);
-                    T::Acc::gemm(weights, unfolded, beta, MatrixMut::new(product_scratch, size, terms.len()));
+                    let (a, b, size) = if channels_contiguous {
+                        (unfolded.transposed(), weights.transposed(), [terms.len(), end - first])
+                    } else {
+                        (weights, unfolded, [end - first, terms.len()])
+                    };
+                    T::Acc::gemm(a, b, beta, MatrixMut::new(product_scratch, size, size[1]));
                 }
-                self.write(&mut part, first..end, terms, product_scratch);
+                if channels_contiguous {
+                    self.write_terms(&mut part, first..end, terms, product_scratch);
+                } else {
+                    self.write_channels(&mut part, first..end, terms, product_scratch);
+                }
             }
             first = end;
         }
     }
 
     /// Writes a product `[channels, terms]` with its bias into the part.
-    fn write(&self, part: &mut Part<'_, T>, channels: Range<usize>, terms: Range<usize>, product: &[T::Acc]) {
+    fn write_channels(&self, part: &mut Part<'_, T>, channels: Range<usize>, terms: Range<usize>, product: &[T::Acc]) {
         let runs = output_terms(part.output.dims5(), part.output.strides5());
         for (channel, product) in channels.zip(product.chunks_exact(terms.len())) {
-            let bias = self.bias.map_or(T::Acc::default(), |bias| bias[channel].to_acc());
+            let bias = self.bias(channel);
             let start = part.output.index([0, channel - part.channels.start, 0, 0, 0]);
             let mut product = product.iter();
-            runs.for_each(terms.start - part.terms.start..terms.end - part.terms.start, |offset, len| {
+            runs.for_each(part.local(&terms), |offset, len| {
                 let start = start.wrapping_add_signed(offset);
                 for (i, &sum) in product.by_ref().take(len).enumerate() {
                     let index = start.wrapping_add_signed(i as isize * runs.stride());
@@ -156,5 +185,26 @@ impl<T: Element> Product<'_, T> {
                 }
             });
         }
+    }
+
+    /// Writes a product `[terms, channels]` with its bias into the part, whose channels are contiguous.
+    fn write_terms(&self, part: &mut Part<'_, T>, channels: Range<usize>, terms: Range<usize>, product: &[T::Acc]) {
+        let runs = output_terms(part.output.dims5(), part.output.strides5());
+        let start = part.output.index([0, channels.start - part.channels.start, 0, 0, 0]);
+        let mut product = product.chunks_exact(channels.len());
+        runs.for_each(part.local(&terms), |offset, len| {
+            let start = start.wrapping_add_signed(offset);
+            for (i, sums) in product.by_ref().take(len).enumerate() {
+                let index = start.wrapping_add_signed(i as isize * runs.stride());
+                let outputs = &mut part.output.data_mut()[index..index + sums.len()];
+                for ((output, &sum), channel) in outputs.iter_mut().zip(sums).zip(channels.clone()) {
+                    *output = T::from_acc(sum + self.bias(channel));
+                }
+            }
+        });
+    }
+
+    fn bias(&self, channel: usize) -> T::Acc {
+        self.bias.map_or(T::Acc::default(), |bias| bias[channel].to_acc())
     }
 }

@@ -17,6 +17,10 @@ const BLOCK_CHANNELS: usize = 256;
 /// is written, then packed by matrixmultiply into a buffer of its size; both stay in a second-level cache of 1 MiB.
 pub(super) const PIECE: usize = 1 << 16;
 
+/// Terms below which a product spends its time on loading and storing the result rather than on multiplying, so that
+/// copying several images into one piece is cheaper than multiplying each in place.
+const LEAST_TERMS: usize = 32;
+
 /// Most tasks a problem is cut into. Each has two pieces of scratch of its own, so this bounds the memory of all
 /// pieces: `32 * 2 * 65536` elements, 16 MiB in `f32`, however large the problem.
 pub(super) const MAX_TASKS: usize = 32;
@@ -83,10 +87,10 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Pieces of at most `columns` terms; `apart` keeps every image to itself.
+    /// Pieces of at most `columns` terms; `apart` keeps every image to itself, unless images are too small for that.
     pub fn new(shape: &ConvShape, columns: usize, apart: bool) -> Pieces {
         let (terms, image) = (shape.terms(), shape.output_positions());
-        if image > columns || apart {
+        if image > columns || apart && image >= LEAST_TERMS {
             let len = image.div_ceil(image.div_ceil(columns));
             Pieces { terms, image, per_image: image.div_ceil(len), len }
         } else {
@@ -243,7 +247,10 @@ mod tests {
                         assert!(!piece.is_empty() && piece.len() <= columns, "{shape} {columns} {apart}: {piece:?}");
                         let whole = piece.start % image == 0 && piece.end % image == 0;
                         let within = piece.start / image == (piece.end - 1) / image;
-                        assert!(within || whole && !apart, "{shape} {columns} {apart}: {piece:?}");
+                        assert!(
+                            within || whole && !(apart && image >= LEAST_TERMS),
+                            "{shape} {columns} {apart}: {piece:?}"
+                        );
                         next = piece.end;
                     }
                     assert!(pieces.count() > 2000 || next == shape.terms(), "{shape} {columns} {apart}");

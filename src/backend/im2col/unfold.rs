@@ -15,10 +15,6 @@ use crate::shape::ConvShape;
 use crate::tensor::{Runs, View};
 use std::ops::Range;
 
-/// Terms below which a product spends its time on loading and storing the result rather than on multiplying, so that
-/// copying several images into one piece is cheaper than multiplying each in place.
-const LEAST_TERMS: usize = 32;
-
 /// Which of the two indices of a row counts faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowOrder {
@@ -74,11 +70,10 @@ impl<'a, T: Element> Unfolded<'a, T> {
         Unfolded { shape, input, order, rows, terms: Runs::new([(shape.batch(), batch_stride), d, h, w]), padded }
     }
 
-    /// Whether pieces should keep images apart: the input of one image is its unfolded matrix, the batch's is not, and
-    /// an image is large enough to be multiplied alone.
+    /// Whether pieces should keep images apart: the input of one image is its unfolded matrix, the batch's is not.
     pub fn keeps_images_apart(&self) -> bool {
-        let (rows, image) = (self.shape.group_in_channels() * self.shape.taps(), self.shape.output_positions());
-        !self.padded && self.rows.len() == rows && self.terms.len() == image && image >= LEAST_TERMS
+        let rows = self.shape.group_in_channels() * self.shape.taps();
+        !self.padded && self.rows.len() == rows && self.terms.len() == self.shape.output_positions()
     }
 
     /// A piece of a group's matrix, `[rows, terms]`: in place if memory holds it, else copied to the start of `scratch`.
@@ -123,24 +118,20 @@ impl<'a, T: Element> Unfolded<'a, T> {
     /// Copies `[rows, terms]` row-major: each line of outputs is zeros, a run of an input line, zeros.
     fn copy_row_by_row(&self, group: usize, rows: Range<usize>, terms: Range<usize>, out: &mut [T::Acc]) {
         let taps = self.shape.taps();
-        let width = self.shape.axes()[2];
-        let step = self.input.strides5()[4].wrapping_mul(width.stride as isize);
+        let step = self.input.strides5()[4].wrapping_mul(self.shape.axes()[2].stride as isize);
         for (row, out) in rows.zip(out.chunks_exact_mut(terms.len())) {
             let channel = group * self.shape.group_in_channels() + row / taps;
-            let tap = Tap::new(self.shape, row % taps);
+            let tap = self.tap(channel, row % taps);
             self.for_each_line(&terms, |line| {
                 let out = &mut out[line.at..][..line.outputs.len()];
-                let Some([id, ih]) = tap.line(self.shape, &line) else { return out.fill(T::Acc::default()) };
+                let Some(start) = self.line_start(&tap, &line) else { return out.fill(T::Acc::default()) };
                 let begin = tap.valid.start.clamp(line.outputs.start, line.outputs.end);
                 let end = tap.valid.end.clamp(begin, line.outputs.end);
                 let (before, rest) = out.split_at_mut(begin - line.outputs.start);
                 let (inside, after) = rest.split_at_mut(end - begin);
                 before.fill(T::Acc::default());
                 after.fill(T::Acc::default());
-                if !inside.is_empty() {
-                    let iw = width.input_position(begin, tap.kernel[2]).cast_unsigned();
-                    copy_run(inside, self.input.data(), self.input.index([line.image, channel, id, ih, iw]), step);
-                }
+                copy_run(inside, self.input.data(), start.wrapping_add_signed(step.wrapping_mul(begin as isize)), step);
             });
         }
     }
@@ -148,24 +139,19 @@ impl<'a, T: Element> Unfolded<'a, T> {
     /// Copies `[rows, terms]` column-major: each tap of each output is a run of channels, or of zeros.
     fn copy_term_by_term(&self, group: usize, rows: Range<usize>, terms: Range<usize>, out: &mut [T::Acc]) {
         let channels = self.shape.group_in_channels();
-        let width = self.shape.axes()[2];
         let [_, channel_step, _, _, width_stride] = self.input.strides5();
-        let step = width_stride.wrapping_mul(width.stride as isize);
+        let step = width_stride.wrapping_mul(self.shape.axes()[2].stride as isize);
         let mut row = rows.start;
         while row < rows.end {
-            let (tap, channel) = (Tap::new(self.shape, row / channels), row % channels);
+            let channel = row % channels;
             let len = (channels - channel).min(rows.end - row);
-            let channel = group * channels + channel;
+            let tap = self.tap(group * channels + channel, row / channels);
             self.for_each_line(&terms, |line| {
-                // Where output 0 of the line reads, be it outside; wrapping cancels once a valid output is added.
-                let line_start = tap.line(self.shape, &line).map(|[id, ih]| {
-                    let shift = width_stride.wrapping_mul(width.input_position(0, tap.kernel[2]));
-                    self.input.index([line.image, channel, id, ih, 0]).wrapping_add_signed(shift)
-                });
+                let start = self.line_start(&tap, &line);
                 let columns = out[line.at * rows.len()..].chunks_exact_mut(rows.len());
                 for (ow, column) in line.outputs.zip(columns) {
                     let column = &mut column[row - rows.start..][..len];
-                    match line_start.filter(|_| tap.valid.contains(&ow)) {
+                    match start.filter(|_| tap.valid.contains(&ow)) {
                         Some(start) => {
                             let start = start.wrapping_add_signed(step.wrapping_mul(ow as isize));
                             copy_run(column, self.input.data(), start, channel_step);
@@ -176,6 +162,28 @@ impl<'a, T: Element> Unfolded<'a, T> {
             });
             row += len;
         }
+    }
+
+    /// What a channel's lines have in common at a tap.
+    fn tap(&self, channel: usize, tap: usize) -> Tap {
+        let [_, height, width] = self.shape.axes();
+        let [kh, kw] = [tap / width.kernel % height.kernel, tap % width.kernel];
+        // The padding's share may point outside the input; wrapping cancels once a valid output is added.
+        let shift = self.input.strides5()[4].wrapping_mul(width.input_position(0, kw));
+        let base = self.input.index([0, channel, 0, 0, 0]).wrapping_add_signed(shift);
+        Tap { kd: tap / width.kernel / height.kernel, kh, valid: width.valid_outputs(kw), base }
+    }
+
+    /// The index that output 0 of a line reads at this tap, be it outside the input; `None` if all outputs read padding.
+    #[inline(always)]
+    fn line_start(&self, tap: &Tap, line: &Line) -> Option<usize> {
+        let [depth, height, _] = self.shape.axes();
+        let [batch_stride, _, depth_stride, height_stride, _] = self.input.strides5();
+        let id = depth.input_position(line.od, tap.kd);
+        let ih = height.input_position(line.oh, tap.kh);
+        let inside = id.cast_unsigned() < depth.input && ih.cast_unsigned() < height.input;
+        let offset = || line.image as isize * batch_stride + id * depth_stride + ih * height_stride;
+        inside.then(|| tap.base.wrapping_add_signed(offset()))
     }
 
     /// Calls `body` for each line of outputs that terms lie on, in order.
@@ -211,27 +219,14 @@ struct Line {
     at: usize,
 }
 
-/// A position of the kernel.
+/// A position of the kernel, for one channel.
 struct Tap {
-    kernel: [usize; 3],
+    kd: usize,
+    kh: usize,
     /// The outputs of a line for which the tap reads the input.
     valid: Range<usize>,
-}
-
-impl Tap {
-    fn new(shape: &ConvShape, tap: usize) -> Tap {
-        let [_, h, w] = shape.axes().map(|axis| axis.kernel);
-        Tap { kernel: [tap / (h * w), tap / w % h, tap % w], valid: shape.axes()[2].valid_outputs(tap % w) }
-    }
-
-    /// The line of the input that a line of the output meets at this tap, unless it is padding.
-    #[inline(always)]
-    fn line(&self, shape: &ConvShape, line: &Line) -> Option<[usize; 2]> {
-        let [depth, height, _] = shape.axes();
-        let id = depth.input_position(line.od, self.kernel[0]).cast_unsigned();
-        let ih = height.input_position(line.oh, self.kernel[1]).cast_unsigned();
-        (id < depth.input && ih < height.input).then_some([id, ih])
-    }
+    /// The index that output 0 of an input line at position 0 would read.
+    base: usize,
 }
 
 /// Delta, or any operand of outputs, as a matrix of channels by terms.
@@ -282,7 +277,9 @@ pub(super) fn output_terms([n, _, d, h, w]: [usize; 5], [sn, _, sd, sh, sw]: [is
 /// Copies elements `step` apart.
 #[inline(always)]
 fn copy_run<T: Element>(out: &mut [T::Acc], data: &[T], start: usize, step: isize) {
-    if step == 1 {
+    if out.is_empty() {
+        // Where nothing is read, `start` may be anything.
+    } else if step == 1 {
         let data = &data[start..start + out.len()];
         for (out, &value) in out.iter_mut().zip(data) {
             *out = value.to_acc();

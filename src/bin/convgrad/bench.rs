@@ -19,9 +19,9 @@ EXAMPLES
   convgrad bench -f shapes.txt --backend direct,im2col --threads 1 --layout nhwc
   convgrad bench -f shapes.txt --csv > times.csv
 
-Rates count two operations per tap, channel pair and output position, padding included, whatever a backend executes; a
-backend that leaves the padding out can exceed the peak. The peak is that of this processor's fused multiply-adds, for
-this number type and number of threads, measured in the same run. * marks the fastest.")]
+Rates count two operations per tap, channel pair and output position, padding included, whatever a backend executes: \
+a backend that leaves the padding out can exceed the peak. The peak is that of this processor's fused multiply-adds \
+for this number type and number of threads, measured in the same run. * marks the fastest.")]
 pub struct BenchOptions {
     #[command(flatten)]
     tasks: Tasks,

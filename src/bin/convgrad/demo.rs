@@ -80,6 +80,7 @@ mod tests {
         let file = std::env::current_exe().unwrap();
         let error = run(&DemoOptions { save: Some(file.join("pictures")) }).unwrap_err();
         let line = format!("{error:#}");
-        assert!(line.starts_with("--save ") && line.contains("pictures") && !line.contains('\n'), "{line}");
+        assert!(line.starts_with("--save ") && line.contains("pictures: cannot be made;"), "{line}");
+        assert!(!line.contains('\n'), "{line}");
     }
 }

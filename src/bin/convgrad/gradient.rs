@@ -13,12 +13,13 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "\
 EXAMPLE
-  python3 -c \"import numpy as n; n.save('X.npy', n.eye(5)[None, None]); n.save('D.npy', n.ones((1, 1, 4, 4)))\"
+  python3 -c \"import numpy as n; n.save('X.npy', n.eye(5)[None, None])\"
+  python3 -c \"import numpy as n; n.save('D.npy', n.ones((1, 1, 4, 4)))\"
   convgrad gradient mb1ic1ih5oc1kh2 --input X.npy --delta D.npy -o DW.npy
   python3 -c \"import numpy as n; print(n.load('DW.npy'))\"
 
-Arrays are float32 or float64, both of one type, in C or Fortran order. Their axes are [batch, channels, spatial..] with
---layout nchw and [batch, spatial.., channels] with nhwc, with one to three spatial axes.")]
+Arrays are float32 or float64, both of one type, in C or Fortran order. Their axes are \
+[batch, channels, spatial..] with --layout nchw and [batch, spatial.., channels] with nhwc, with one to three spatial axes.")]
 pub struct GradientOptions {
     /// The problem, such as mb8ic64ih56oc64kh3ph1 (`convgrad --help` explains the form)
     #[arg(value_name = "SHAPE")]

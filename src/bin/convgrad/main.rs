@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 /// The gradient of a convolution with respect to its weights: compute it, check it, time it.
 #[derive(Parser)]
-#[command(name = "convgrad", version, after_long_help = SHAPE_HELP, after_help = "Without a command: demo.")]
+#[command(name = "convgrad", version, after_help = SHAPE_HELP)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -47,23 +47,32 @@ enum Command {
 }
 
 const SHAPE_HELP: &str = "\
-SHAPES are problem descriptors as oneDNN's benchdnn reads them, fields in any order:
+SHAPES are problem descriptors as oneDNN's benchdnn reads them:
 
-  mb8 g1 ic64 ih56 iw56 oc64 oh56 ow56 kh3 kw3 sh1 sw1 ph1 pw1 dh0 dw0 n\"name\"    without the blanks
+  mb8ic64ih56oc64kh3ph1    3x3 convolution of eight 56x56 images, 64 channels
+                           to 64, padding 1
+  mb8_ic64_iw500_oc8_kw9   blanks are not allowed, _ is; only w fields: 1-D
 
-  mb batch   g groups   ic, oc channels, all groups together
-  i. o. k. s. p. d.     input, output, kernel, stride, padding before, dilation counted from 0, each with
-                        w for 1-D; h, w for 2-D; d, h, w for 3-D
+  mb          batch, 2 if missing
+  g           groups, 1 if missing
+  ic oc       channels of input and output, all groups together
+  ih oh kh    height of input, output and kernel
+  sh ph dh    stride (1 if missing), padding before the input, and dilation
+              counted from 0, along the height
+  iw ow ...   the same along the width, copied from the height if missing
+  id od ...   the same along the depth, for 3-D
+  n\"name\"     at the end: a name
 
-  Missing w fields copy h. Missing mb is 2, g and s are 1, d is 0; a missing o follows from p, a missing p from o.
-  mb8ic64ih56oc64kh3ph1 is a 3x3 convolution of eight 56x56 images from 64 to 64 channels.
+  A missing output follows from the padding, a missing padding from the output.
 
 EXAMPLES
-  convgrad                                             the demo
+  convgrad
   convgrad backends
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad bench mb8ic64ih56oc64kh3ph1 --threads 1
   convgrad gradient mb1ic1ih5oc1kh2 --input X.npy --delta D.npy -o DW.npy
+
+Without a command, the demo runs.
 
 EXIT CODES
   0 fine   1 a check failed   2 bad usage or bad input";
@@ -123,15 +132,9 @@ fn usage(refused: &clap::Error) -> ExitCode {
     }
     let text = refused.render().to_string();
     let paragraphs = text.trim_start_matches("error:").split("\n\n");
-    let complaints = paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
-    let complaints: Vec<String> = complaints.take_while(|p| !p.starts_with("Usage:")).collect();
-    complain(
-        &format!(
-            "{} (--help explains)",
-            complaints.join("; ").trim_end_matches("; For more information, try '--help'.")
-        ),
-        2,
-    )
+    let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let complaints = lines.filter(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    complain(&format!("{} (--help explains)", complaints.collect::<Vec<_>>().join("; ")), 2)
 }
 
 fn complain(line: &str, code: u8) -> ExitCode {

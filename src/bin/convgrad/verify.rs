@@ -22,8 +22,9 @@ EXAMPLES
   convgrad verify -f shapes.txt --backend direct,im2col --layout nhwc --dtype f64
   convgrad verify mb2ic16ih14oc32kh3ph1 --isa avx2
 
-error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's error
-bound allows: above 1 is a failure. The definition is computed plainly, about a second for a billion operations.")]
+error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's \
+error bound allows: above 1 is a failure. The definition is computed plainly: allow some seconds for a billion \
+operations.")]
 pub struct VerifyOptions {
     #[command(flatten)]
     tasks: Tasks,
@@ -272,22 +273,30 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_wrong_result_fails() {
-        assert_eq!(verdict(SHAPE, |_| f32::NAN, false).0, FAILED);
-        assert_eq!(verdict(SHAPE, |_| f32::INFINITY, false).0, FAILED);
-        assert_eq!(verdict(SHAPE, |g| -g, false).0, FAILED);
-        // A quarter of a hundred units in the last place: the bound knows.
-        assert_eq!(verdict(SHAPE, |g| g * (1.0 + 100.0 * f32::EPSILON), false).0, FAILED);
-        // Off by what rounding of the magnitudes' sum excuses for reals, but an integer is an integer.
+    fn every_kind_of_wrong_real_fails() {
+        // The integer problem is left right, so that the bound alone must find the fault.
+        assert_eq!(verdict(SHAPE, |g| if g.fract() != 0.0 { f32::NAN } else { g }, false).0, FAILED);
+        assert_eq!(verdict(SHAPE, |g| if g.fract() != 0.0 { f32::INFINITY } else { g }, false).0, FAILED);
+        assert_eq!(verdict(SHAPE, |g| if g.fract() != 0.0 { -g } else { g }, false).0, FAILED);
+        assert_eq!(verdict(SHAPE, |g| if g.fract() != 0.0 { g * (1.0 + 1e-4) } else { g }, false).0, FAILED);
+    }
+
+    #[test]
+    fn a_wrong_integer_fails() {
         assert_eq!(verdict(SHAPE, |g| if g.fract() == 0.0 { g + 1.0 } else { g }, false).0, FAILED);
+        assert_eq!(verdict(SHAPE, |g| if g.fract() == 0.0 { f32::NAN } else { g }, false).0, FAILED);
     }
 
     #[test]
     fn an_entry_without_terms_must_be_zero() {
-        // The last taps see nothing but padding: input 1, padding 2 before it, kernel 3, output 1.
+        // The first two taps see nothing but padding: input 1, padding 2 before it, kernel 3, output 1.
         let padded = "mb1ic1iw1oc1ow1kw3pw2";
         assert_eq!(verdict(padded, |g| g, false).0, PASSED);
         assert_eq!(verdict(padded, |_| 1e-30, false).0, FAILED);
+        let shape = padded.parse().unwrap();
+        let case = Case::<f32>::new(&shape, Layout::Nchw).unwrap();
+        let findings = case.check(&Faulty { fault: |_| 1e-30, refuses: false }).unwrap();
+        assert_eq!(findings, Findings { worst: f64::INFINITY, unequal_integers: 1 });
     }
 
     #[test]

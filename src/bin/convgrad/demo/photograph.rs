@@ -119,7 +119,7 @@ pub fn show(out: &mut impl Write) -> anyhow::Result<Learned> {
     }
     let result = lesson.output(&course.kernel)?;
     let errors = course.errors.clone();
-    let [_, _, height, width] = lesson.shape.output_dims()[..] else { unreachable!("the layer has two dimensions") };
+    let [_, height, width] = lesson.shape.axes().map(|a| a.output);
     Ok(Learned { photograph: lesson.photograph, output_size: [width, height], target: lesson.target, result, errors })
 }
 

@@ -146,6 +146,12 @@ mod tests {
         for label in ["step", "error E", "1e3", "1e0"] {
             assert!(svg.contains(label), "no {label} in {svg}");
         }
-        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        let (_, curve) = svg.rsplit_once("<polyline").unwrap();
+        let points: Vec<&str> = curve.split('"').find(|s| s.contains(',')).unwrap().split_whitespace().collect();
+        let within = |point: &&str| {
+            let (x, y) = point.split_once(',').unwrap();
+            (0.0..800.0).contains(&x.parse().unwrap()) && (0.0..480.0).contains(&y.parse::<f64>().unwrap())
+        };
+        assert!(points.len() == 3 && points.iter().all(within), "{points:?}");
     }
 }

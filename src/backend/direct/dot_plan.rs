@@ -1,0 +1,228 @@
+//! How the dot kernel lays a problem flat, and how it cuts it: plain data, computed from the shape and the registers.
+
+use super::window::{piece, pieces};
+use crate::shape::{Axis, ConvShape};
+use crate::simd::Registers;
+use crate::simd::dot::{cycles, fits};
+use crate::simd::tile::Tile;
+use std::ops::Range;
+
+/// Output positions a unit should have: its packed planes stay in an L2 cache, and the rows that neighbouring units
+/// both pack are few.
+const UNIT_POSITIONS: usize = 32 << 10;
+
+/// Elements of a stream multiplied at a time, so that the streams of all tiles pass through the L1 cache together.
+pub(super) const SEGMENT: usize = 2048;
+
+/// Slots work is dealt to, each with scratch of its own: enough for a few threads to share them evenly.
+const SLOTS: usize = 16;
+
+/// Elements all slots' copies of the sums may have together.
+const MAX_PARTIAL_ELEMENTS: usize = 1 << 20;
+
+/// Output channels of a group from which on they fill a tile without the help of shifted rows.
+const ENOUGH_OUT_CHANNELS: usize = 3;
+
+/// One axis of the flat layout.
+///
+/// Output `o` and tap `k` meet at padded input position `o * stride + k * dilation`, which is position
+/// `o + k * dilation / stride` of the phase `k * dilation % stride`: within a phase, a tap is a shift.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct PhasedAxis {
+    pub axis: Axis,
+    /// Outputs of a unit, at most.
+    pub outputs: usize,
+    /// Phases that taps meet.
+    pub phases: usize,
+    /// Positions of a phase: the outputs and the greatest shift.
+    pub len: usize,
+}
+
+impl PhasedAxis {
+    fn new(axis: Axis, outputs: usize) -> PhasedAxis {
+        let phases = (1..axis.stride).find(|p| p * axis.dilation % axis.stride == 0).unwrap_or(axis.stride);
+        let len = outputs + (axis.kernel - 1) * axis.dilation / axis.stride;
+        PhasedAxis { axis, outputs, phases: phases.min(axis.kernel), len }
+    }
+
+    /// The phase of a tap and its shift.
+    pub fn phase_and_shift(&self, tap: usize) -> (usize, usize) {
+        (tap % self.phases, tap * self.axis.dilation / self.axis.stride)
+    }
+
+    /// Input positions `first + x * stride`, for `x` of the range, are positions `x` of a phase, for a unit whose
+    /// outputs begin at `output`; all others are zeros. Only what some output meets is in the range.
+    pub fn source(&self, phase: usize, output: usize, outputs: usize) -> (isize, Range<usize>) {
+        let Axis { kernel, stride, dilation, input, .. } = self.axis;
+        let first = self.axis.input_position(output, 0) + (phase * dilation % stride).cast_signed();
+        let last_tap = phase + (kernel - 1 - phase) / self.phases * self.phases;
+        let met = outputs + last_tap * dilation / stride;
+        let begin = if first < 0 { first.unsigned_abs().div_ceil(stride) } else { 0 };
+        let end = (input.cast_signed() - first).max(0).unsigned_abs().div_ceil(stride).min(met);
+        (first, begin.min(end)..end)
+    }
+}
+
+/// How a problem is cut.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DotPlan {
+    /// Streams of delta by streams of the input of one register tile.
+    pub tile: Tile,
+    pub lanes: usize,
+    pub axes: [PhasedAxis; 3],
+    /// Whether rows of taps are shifts of delta instead of the input.
+    pub shifts_rows: bool,
+    pub band_axis: usize,
+    /// Groups of one slot.
+    pub slot_groups: usize,
+    /// Slots that share the units of a group.
+    pub unit_parts: usize,
+}
+
+impl DotPlan {
+    /// The plan of a problem.
+    pub fn new(shape: &ConvShape, registers: Registers) -> DotPlan {
+        let axes = shape.axes();
+        let band_axis = (0..3).rev().max_by_key(|&i| axes[i].output).unwrap_or(0);
+        let others = shape.output_positions() / axes[band_axis].output;
+        let bands = pieces(axes[band_axis].output, (UNIT_POSITIONS / others).max(1));
+        let outputs = |i: usize| if i == band_axis { axes[i].output.div_ceil(bands) } else { axes[i].output };
+        let shifts_rows = axes[1].stride == 1 && axes[1].kernel > 1 && shape.group_out_channels() < ENOUGH_OUT_CHANNELS;
+        let units = shape.batch() * bands;
+        let copies = (MAX_PARTIAL_ELEMENTS / shape.weights_len()).max(1);
+        let mut plan = DotPlan {
+            tile: Tile { v: 1, n: 1 },
+            lanes: registers.lanes,
+            axes: [0, 1, 2].map(|i| PhasedAxis::new(axes[i], outputs(i))),
+            shifts_rows,
+            band_axis,
+            slot_groups: shape.groups().div_ceil(SLOTS),
+            unit_parts: (SLOTS / shape.groups()).clamp(1, units.min(copies)),
+        };
+        let total = |tile: &Tile| DotPlan { tile: *tile, ..plan.clone() }.cycles(shape);
+        let [delta_streams, input_streams] = [plan.delta_streams(shape), plan.input_streams(shape)];
+        let tiles = Tile::all().filter(|t| fits(*t, registers) && t.v <= delta_streams && t.n <= input_streams);
+        plan.tile = tiles.min_by(|a, b| total(a).total_cmp(&total(b))).unwrap_or(plan.tile);
+        plan
+    }
+
+    /// Cycles of one output position of one group, all taps, on one core: what the choice among kernels weighs.
+    pub fn cycles(&self, shape: &ConvShape) -> f64 {
+        let positions: usize = self.axes.iter().map(|a| a.outputs).product();
+        let steps = self.stream_len() as f64 / self.lanes as f64;
+        let fixed = PACKING_CYCLES * (shape.group_in_channels() + shape.group_out_channels()) as f64;
+        self.tiles(shape) as f64 * cycles(self.tile) * steps / positions as f64 + fixed
+    }
+
+    /// Additions the longest chain of roundings has: a segment in lanes, the segments and units of a slot, the lanes,
+    /// the slots.
+    pub fn longest_chain(&self, shape: &ConvShape) -> usize {
+        let segments = self.stream_len().div_ceil(SEGMENT);
+        let units = self.units(shape).div_ceil(self.unit_parts);
+        (SEGMENT / self.lanes).min(self.stream_len()) + segments * units + self.lanes + self.unit_parts
+    }
+
+    /// Elements of scratch.
+    pub fn scratch_len(&self, shape: &ConvShape) -> usize {
+        self.slots(shape) * self.slot_len(shape)
+    }
+
+    /// Slots, those of the same groups one after the other.
+    pub fn slots(&self, shape: &ConvShape) -> usize {
+        shape.groups().div_ceil(self.slot_groups) * self.unit_parts
+    }
+
+    /// Elements of a slot: its packed delta and input, its sums in lanes, and its sums.
+    pub fn slot_len(&self, shape: &ConvShape) -> usize {
+        let [delta, input, lane_sums] = self.slot_parts(shape);
+        delta + input + lane_sums + self.slot_groups * shape.weights_len() / shape.groups()
+    }
+
+    /// Elements of the first three parts of a slot.
+    pub fn slot_parts(&self, shape: &ConvShape) -> [usize; 3] {
+        let delta = shape.group_out_channels() * self.delta_len();
+        let input = shape.group_in_channels() * self.input_len() + self.lanes;
+        let lane_sums = self.tiles(shape) * self.tile.v * self.tile.n * self.lanes;
+        [delta, input, lane_sums]
+    }
+
+    /// Elements from a row, and from a plane, to the next.
+    pub fn pitches(&self) -> [usize; 2] {
+        [self.axes[2].len, self.axes[1].len * self.axes[2].len]
+    }
+
+    /// Elements by which a row of taps shifts delta.
+    pub fn row_shift(&self) -> usize {
+        self.axes[1].axis.dilation * self.pitches()[0]
+    }
+
+    /// Zeros before each channel of delta: the greatest shift within a tile.
+    pub fn lead(&self) -> usize {
+        if self.shifts_rows { (self.tile.v - 1) * self.row_shift() } else { 0 }
+    }
+
+    /// Elements of a stream: from the first output to the last one, shifted the most, in whole vectors.
+    pub fn stream_len(&self) -> usize {
+        let [row, plane] = self.pitches();
+        let [depths, rows, columns] = self.axes.map(|a| a.outputs);
+        ((depths - 1) * plane + (rows - 1) * row + columns + self.lead()).next_multiple_of(self.lanes)
+    }
+
+    /// Elements of one channel of packed delta.
+    pub fn delta_len(&self) -> usize {
+        self.lead() + self.stream_len()
+    }
+
+    /// Elements of one phase of a channel of the packed input.
+    pub fn phase_len(&self) -> usize {
+        self.axes.iter().map(|a| a.len).product()
+    }
+
+    /// Elements of one channel of the packed input, all phases.
+    pub fn input_len(&self) -> usize {
+        self.phase_len() * self.axes.iter().map(|a| a.phases).product::<usize>()
+    }
+
+    /// Streams of delta that a tile chooses from: rows of taps, all of one output channel, or output channels.
+    pub fn delta_streams(&self, shape: &ConvShape) -> usize {
+        if self.shifts_rows { shape.axes()[1].kernel } else { shape.group_out_channels() }
+    }
+
+    /// Output channels whose streams do not share tiles.
+    pub fn separate_channels(&self, shape: &ConvShape) -> usize {
+        if self.shifts_rows { shape.group_out_channels() } else { 1 }
+    }
+
+    /// Streams of the input: input channels, each with all taps but those that are shifts of delta.
+    pub fn input_streams(&self, shape: &ConvShape) -> usize {
+        let taps = shape.taps() / if self.shifts_rows { shape.axes()[1].kernel } else { 1 };
+        shape.group_in_channels() * taps
+    }
+
+    fn tiles(&self, shape: &ConvShape) -> usize {
+        let delta_tiles = self.delta_streams(shape).div_ceil(self.tile.v);
+        self.separate_channels(shape) * delta_tiles * self.input_streams(shape).div_ceil(self.tile.n)
+    }
+
+    fn bands(&self) -> usize {
+        pieces(self.axes[self.band_axis].axis.output, self.axes[self.band_axis].outputs)
+    }
+
+    /// Units of a group: images, each cut into bands.
+    pub fn units(&self, shape: &ConvShape) -> usize {
+        shape.batch() * self.bands()
+    }
+
+    /// Image and output ranges of a unit.
+    pub fn unit(&self, index: usize) -> (usize, [Range<usize>; 3]) {
+        let bands = self.bands();
+        let range = |i: usize| {
+            let PhasedAxis { axis, outputs, .. } = self.axes[i];
+            if i == self.band_axis { piece(axis.output, outputs, index % bands) } else { 0..axis.output }
+        };
+        (index / bands, [range(0), range(1), range(2)])
+    }
+}
+
+/// Cycles that packing one element takes, in cache.
+const PACKING_CYCLES: f64 = 0.5;

@@ -1,0 +1,230 @@
+//! How the outer kernel cuts a problem: windows that are packed, chunks that stay in cache, parts that run in parallel.
+//!
+//! All of it is plain data, computed from the shape and the registers alone. The number of threads has no part in it,
+//! which is why the result's bits do not depend on them.
+
+use super::window::{AxisWindow, piece, pieces};
+use crate::shape::ConvShape;
+use crate::simd::Registers;
+use crate::simd::outer::{cycles, fits};
+use crate::simd::tile::Tile;
+use std::ops::Range;
+
+/// Elements both panels of a window should have together, 2 MiB of f32; at least one image or band of outputs is taken.
+///
+/// Panels are written and then read again, so they should still be in cache: a 1x1 layer of 64 to 256 channels at 56x56
+/// ran at 113 GFLOP/s with this many, at 80 with twice and at 68 with sixteen times as many (Zen 5, 1 MiB of L2, one
+/// thread). Fewer would cost more passes over the sums and more waits for the slowest thread.
+const WINDOW_ELEMENTS: usize = 512 << 10;
+
+/// Bytes of delta in a chunk, which is read again for each tap and input tile: about an L1 cache.
+///
+/// 14, 28, 40, 60, 100 thousand bytes gave 151, 182, 191, 191, 194 GFLOP/s on a 3x3 layer of 64 channels at 56x56, and
+/// 87, 107, 110, 114, 117 on a 1x1 one (Zen 5, one thread); with more, a chain of roundings grows.
+const CHUNK_BYTES: usize = 48 << 10;
+
+/// Tasks there should be, so that a few threads share them evenly.
+const MIN_TASKS: usize = 32;
+
+/// Elements all copies of the sums may have when positions are cut into parts.
+const MAX_PART_ELEMENTS: usize = 1 << 20;
+
+/// How a problem is cut: plain data, computed from the shape and the registers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct OuterPlan {
+    /// Vectors of output channels by input channels of one register tile.
+    pub tile: Tile,
+    pub lanes: usize,
+    pub oc_tiles: usize,
+    pub ic_tiles: usize,
+    /// Images of one window; 1 when images are cut into bands.
+    pub images: usize,
+    /// The axis along which an image is cut, and the outputs of a band.
+    pub band_axis: usize,
+    pub band: usize,
+    /// Positions a chunk should have.
+    pub chunk: usize,
+    /// Copies of the sums, each over its own part of every window's chunks.
+    pub parts: usize,
+    /// Input-channel tiles of one task.
+    pub ic_tiles_of_task: usize,
+}
+
+impl OuterPlan {
+    /// The plan of a problem; `element` is the size of a sum in bytes.
+    pub fn new(shape: &ConvShape, registers: Registers, element: usize) -> OuterPlan {
+        let (oc, ic) = (shape.group_out_channels(), shape.group_in_channels());
+        let tile = best_tile(oc, ic, registers);
+        let lanes = registers.lanes;
+        let width = tile.v * lanes;
+        let (oc_tiles, ic_tiles) = (oc.div_ceil(width), ic.div_ceil(tile.n));
+        let axes = shape.axes();
+        // The longest axis, the outermost of equals.
+        let band_axis = (0..3).rev().max_by_key(|&i| axes[i].output).unwrap_or(0);
+        let mut plan = OuterPlan {
+            tile,
+            lanes,
+            oc_tiles,
+            ic_tiles,
+            images: shape.batch(),
+            band_axis,
+            band: axes[band_axis].output,
+            chunk: (CHUNK_BYTES / (width * element)).max(1),
+            parts: 1,
+            ic_tiles_of_task: 1,
+        };
+        let image = plan.panel_elements(shape, 1);
+        if image <= WINDOW_ELEMENTS {
+            let windows = pieces(shape.batch(), WINDOW_ELEMENTS / image);
+            plan.images = shape.batch().div_ceil(windows);
+        } else {
+            plan.images = 1;
+            while plan.band > 1 && plan.panel_elements(shape, 1) > WINDOW_ELEMENTS {
+                plan.band = plan.band.div_ceil(2);
+            }
+        }
+        let tiles = shape.groups() * oc_tiles * ic_tiles;
+        let copies = (MAX_PART_ELEMENTS / plan.sums_len(shape)).max(1);
+        let chunks = Chunks::new(&plan, &plan.window(shape, 0)).count();
+        plan.parts = MIN_TASKS.div_ceil(tiles).min(copies).min(chunks);
+        let mut divisors = (1..=ic_tiles).rev().filter(|d| ic_tiles % d == 0);
+        plan.ic_tiles_of_task = divisors.find(|d| plan.parts * tiles / d >= MIN_TASKS).unwrap_or(1);
+        plan
+    }
+
+    /// Cycles of one output position and tap of one group, on one core: what the choice among kernels weighs.
+    pub fn cycles(&self) -> f64 {
+        (self.oc_tiles * self.ic_tiles) as f64 * cycles(self.tile)
+    }
+
+    /// Additions the longest chain of roundings has: a chunk in registers, then all chunks, then the parts.
+    pub fn longest_chain(&self, shape: &ConvShape) -> usize {
+        let chunks: usize = (0..self.windows(shape)).map(|i| Chunks::new(self, &self.window(shape, i)).count()).sum();
+        self.chunk.min(shape.terms()) + chunks + self.parts
+    }
+
+    /// Elements of scratch: all copies of the sums, then both panels of the largest window.
+    pub fn scratch_len(&self, shape: &ConvShape) -> usize {
+        self.parts * self.sums_len(shape) + self.panel_elements(shape, self.images)
+    }
+
+    /// Output channels of a tile: the width of a position in delta's panel.
+    pub fn width(&self) -> usize {
+        self.tile.v * self.lanes
+    }
+
+    /// Elements of one tile's sums, all taps.
+    pub fn tile_len(&self, shape: &ConvShape) -> usize {
+        shape.taps() * self.tile.n * self.width()
+    }
+
+    /// Elements of one copy of all sums.
+    pub fn sums_len(&self, shape: &ConvShape) -> usize {
+        shape.groups() * self.oc_tiles * self.ic_tiles * self.tile_len(shape)
+    }
+
+    /// Upper bound of the elements of both panels for a window of so many images. The input panel has one column more
+    /// than it needs, which the kernel may slice but does not read.
+    fn panel_elements(&self, shape: &ConvShape, images: usize) -> usize {
+        let axes = shape.axes();
+        let outputs: [usize; 3] = std::array::from_fn(|i| if i == self.band_axis { self.band } else { axes[i].output });
+        let inputs: usize = (0..3).map(|i| AxisWindow::longest(&axes[i], outputs[i])).product();
+        let delta = self.oc_tiles * self.width() * outputs.iter().product::<usize>();
+        let input = self.ic_tiles * self.tile.n * inputs;
+        shape.groups() * images * (delta + input) + self.tile.n * axes[2].stride
+    }
+
+    /// Windows of the problem.
+    pub fn windows(&self, shape: &ConvShape) -> usize {
+        pieces(shape.batch(), self.images) * pieces(shape.axes()[self.band_axis].output, self.band)
+    }
+
+    /// The `index`-th window.
+    pub fn window(&self, shape: &ConvShape, index: usize) -> Window {
+        let axes = shape.axes();
+        let bands = pieces(axes[self.band_axis].output, self.band);
+        let axis = |i: usize| {
+            let all = axes[i].output;
+            let outputs = if i == self.band_axis { piece(all, self.band, index % bands) } else { 0..all };
+            AxisWindow::new(axes[i], outputs)
+        };
+        let is_flat = axes[0].output == 1 && axes[0].kernel == 1;
+        Window { images: piece(shape.batch(), self.images, index / bands), axes: [axis(0), axis(1), axis(2)], is_flat }
+    }
+}
+
+/// The tile that needs the fewest cycles for all channels of a group.
+fn best_tile(oc: usize, ic: usize, registers: Registers) -> Tile {
+    let total = |tile: &Tile| (oc.div_ceil(tile.v * registers.lanes) * ic.div_ceil(tile.n)) as f64 * cycles(*tile);
+    Tile::all()
+        .filter(|&tile| fits(tile, registers))
+        .min_by(|a, b| total(a).total_cmp(&total(b)))
+        .unwrap_or(Tile { v: 1, n: 1 })
+}
+
+/// What is packed at a time.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub images: Range<usize>,
+    pub axes: [AxisWindow; 3],
+    /// Whether an image is a single plane, so that the planes a kernel call walks are images.
+    pub is_flat: bool,
+}
+
+impl Window {
+    /// Positions of one image in delta's panel.
+    pub fn delta_positions(&self) -> usize {
+        self.axes.iter().map(|a| a.outputs.len()).product()
+    }
+
+    /// Positions of one image in the input's panel.
+    pub fn input_positions(&self) -> usize {
+        self.axes.iter().map(|a| a.len).product()
+    }
+}
+
+/// The boxes of positions a window is walked in.
+pub(super) struct Chunks<'w> {
+    window: &'w Window,
+    /// Longest piece along image, depth, height and width.
+    longest: [usize; 4],
+}
+
+impl<'w> Chunks<'w> {
+    /// The chunks of a window.
+    pub fn new(plan: &OuterPlan, window: &'w Window) -> Chunks<'w> {
+        let [depth, height, width] = window.axes.each_ref().map(|a| a.outputs.len());
+        // Planes are walked in one call when they follow each other: images if flat, else depths of one image.
+        let planes = |rows: usize| if rows == height { (plan.chunk / (height * width)).max(1) } else { 1 };
+        let columns = plan.chunk.min(width);
+        let rows = if columns == width { (plan.chunk / width).clamp(1, height) } else { 1 };
+        let longest =
+            if window.is_flat { [planes(rows), 1, rows, columns] } else { [1, planes(rows).min(depth), rows, columns] };
+        Chunks { window, longest }
+    }
+
+    fn lens(&self) -> [usize; 4] {
+        let [depth, height, width] = self.window.axes.each_ref().map(|a| a.outputs.len());
+        [self.window.images.len(), depth, height, width]
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.lens().into_iter().zip(self.longest).map(|(len, longest)| pieces(len, longest)).product()
+    }
+
+    /// Ranges of images and outputs of the `index`-th chunk.
+    pub fn get(&self, mut index: usize) -> [Range<usize>; 4] {
+        let starts = [self.window.images.start, 0, 0, 0];
+        let lens = self.lens();
+        let mut chunk = [0, 1, 2, 3].map(|_| 0..0);
+        for i in (0..4).rev() {
+            let count = pieces(lens[i], self.longest[i]);
+            let start = if i == 0 { starts[0] } else { self.window.axes[i - 1].outputs.start };
+            let range = piece(lens[i], self.longest[i], index % count);
+            chunk[i] = start + range.start..start + range.end;
+            index /= count;
+        }
+        chunk
+    }
+}

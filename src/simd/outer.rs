@@ -1,0 +1,144 @@
+//! The outer-product microkernel: channels in lanes.
+//!
+//! ```text
+//! sums[n][v] += sum over positions  delta[position][v] * input[position'][n]        v a vector, n a number
+//! ```
+//!
+//! `delta` is a packed panel of `V` vectors (output channels) a position, `input` one of `N` numbers (input channels).
+//! A tap of the kernel only shifts where the input panel is read, so nothing is unfolded: the positions are walked in
+//! up to three nested levels, and each level steps through both panels by its own pitch.
+//!
+//! ```text
+//! for plane, for row:                     slices of both panels, bounds checked once a row
+//!     for column:                         V loads, N broadcasts, V*N multiply-adds, nothing else
+//! ```
+//!
+//! On AVX-512 the inner loop of 2 x 8 is 2 loads, 8 broadcasts and 16 multiply-adds with all sums in registers. The
+//! check of each step's input chunk is hoisted: `as_chunks` yields arrays, `chunks_exact` one invariant length.
+
+use super::tile::Tile;
+use super::{Lane, Registers};
+use pulp::{Simd, WithSimd};
+
+/// Whether the kernel of a tile keeps its sums in registers, beside its vectors and one broadcast number.
+///
+/// With 16 registers 2x6, 3x3 and 1x13 do and 2x7, 3x4 and 1x14 run at half their rate (AVX2 on Zen 5, rustc 1.95): one
+/// register stays with the compiler. With 32, all tiles do.
+pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
+    v * n + v + 1 < registers.count
+}
+
+/// Cycles of one position, on a core that starts two multiply-adds and about two loads a cycle.
+///
+/// - `v * n / 2`: the multiply-adds;
+/// - `0.57 * (v + n)`: the loads; 1x16 measured 9.8 cycles where its multiply-adds need 8, 1x8 measured 5.0 for 4;
+/// - 4: a sum takes its next term only after the latency of a multiply-add;
+/// - 0.4 beside the greatest of these, for the loop: 2x4 measured 4.8 for 4, 2x8 8.3 for 8.
+pub(crate) fn cycles(Tile { v, n }: Tile) -> f64 {
+    (0.5 * (v * n) as f64).max(0.57 * (v + n) as f64).max(4.0) + 0.4
+}
+
+/// Positions a kernel call walks, and the pitches, in elements, with which it walks both panels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Walk {
+    pub planes: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub delta_plane: usize,
+    pub delta_row: usize,
+    pub input_plane: usize,
+    pub input_row: usize,
+    /// From one column to the next in the input panel; at least `N`.
+    pub input_column: usize,
+}
+
+impl Walk {
+    /// The same walk in fewer, longer levels where a level follows on the one inside it without a gap: a 1x1 kernel's
+    /// positions are one row. `width` is that of a position of delta's panel.
+    pub fn merged(self, width: usize) -> Walk {
+        let mut walk = self;
+        let follows = |count: usize, delta: usize, input: usize, walk: &Walk| {
+            count == 1 || (delta == walk.columns * width && input == walk.columns * walk.input_column)
+        };
+        if follows(walk.rows, walk.delta_row, walk.input_row, &walk) {
+            walk.columns *= walk.rows;
+            walk.rows = 1;
+            if follows(walk.planes, walk.delta_plane, walk.input_plane, &walk) {
+                walk.columns *= walk.planes;
+                walk.planes = 1;
+            }
+        }
+        walk
+    }
+}
+
+/// One call of the kernel; `sums` holds `N * V` vectors. The input panel reaches `input_column` elements from the last
+/// column on.
+pub(crate) struct OuterTile<'a, T, const V: usize, const N: usize> {
+    pub delta: &'a [T],
+    pub input: &'a [T],
+    pub walk: Walk,
+    pub sums: &'a mut [T],
+}
+
+impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Two instances of the loops rather than a choice inside them, which would spill the sums at every row.
+        let column = self.walk.input_column;
+        let sums = if column == N {
+            self.sum_up(simd, |input| input.as_chunks::<N>().0.iter())
+        } else {
+            self.sum_up(simd, |input| input.chunks_exact(column).map_while(|input| input.first_chunk::<N>()))
+        };
+        let totals = T::as_vectors_mut::<S>(self.sums).0.as_chunks_mut::<V>().0;
+        for (total, sum) in totals.iter_mut().zip(&sums) {
+            for v in 0..V {
+                total[v] = T::add(simd, total[v], sum[v]);
+            }
+        }
+    }
+}
+
+impl<'a, T: Lane, const V: usize, const N: usize> OuterTile<'a, T, V, N> {
+    /// The sums over the walk; `columns` gives the numbers of one column after the other, from a row's first one on.
+    #[inline(always)]
+    fn sum_up<S: Simd, I: Iterator<Item = &'a [T; N]>>(
+        &self,
+        simd: S,
+        columns: impl Fn(&'a [T]) -> I,
+    ) -> [[T::Vector<S>; V]; N] {
+        let walk = self.walk;
+        let width = V * T::lanes::<S>();
+        let mut sums = [[T::splat(simd, T::default()); V]; N];
+        for plane in 0..walk.planes {
+            for row in 0..walk.rows {
+                let delta = &self.delta[plane * walk.delta_plane + row * walk.delta_row..][..walk.columns * width];
+                let delta = T::as_vectors::<S>(delta).0.as_chunks::<V>().0;
+                let input = &self.input[plane * walk.input_plane + row * walk.input_row..];
+                for (delta, input) in delta.iter().zip(columns(input)) {
+                    multiply_add(simd, delta, input, &mut sums);
+                }
+            }
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+fn multiply_add<T: Lane, S: Simd, const V: usize, const N: usize>(
+    simd: S,
+    delta: &[T::Vector<S>; V],
+    input: &[T; N],
+    sums: &mut [[T::Vector<S>; V]; N],
+) {
+    let delta = *delta;
+    for (sum, &number) in sums.iter_mut().zip(input) {
+        let number = T::splat(simd, number);
+        for v in 0..V {
+            sum[v] = T::mul_add(simd, delta[v], number, sum[v]);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Rows to columns: how panels are packed from planes, and how sums get back into weights.
+//!
+//! ```text
+//! for each row r and column x:    put(out[x * pitch + r], rows(r)[x])
+//! ```
+//!
+//! Deviations from the plain loop, whose single stores alone cost a cycle an element:
+//! 1. Four rows at a time, a vector of columns of each: pulp's interleaving turns four vectors into runs of four
+//!    numbers, one run a column, each written by one store. 0.3 cycles an element where the plain loop takes 1.1
+//!    (Zen 5, AVX-512, f32).
+//! 2. The columns come out in an order that is pulp's and the instruction set's; [`Lane::run_of_lane`] tells it.
+//! 3. Rows and columns left over, and vectors of fewer than four lanes, take the plain loop.
+
+use super::Lane;
+use pulp::{Simd, WithSimd};
+
+/// A transposition: `rows(r)`, for `r < count`, have equal lengths, and `out` a run of `pitch` elements for each
+/// column, of which the last may be shorter but holds `count`. `put` stores a number.
+pub(crate) struct Transpose<'o, O, Rows, Put> {
+    pub rows: Rows,
+    pub count: usize,
+    pub out: &'o mut [O],
+    pub pitch: usize,
+    pub put: Put,
+}
+
+/// Rows interleaved at a time.
+const RUN: usize = 4;
+
+impl<'i, L, O, Rows, Put> WithSimd for Transpose<'_, O, Rows, Put>
+where
+    L: Lane,
+    Rows: Fn(usize) -> &'i [L],
+    Put: Fn(&mut O, L),
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Transpose { rows, count, out, pitch, put } = self;
+        let lanes = L::lanes::<S>();
+        let mut first = 0;
+        while lanes >= RUN && first + RUN <= count {
+            // Arrays are written out: `map` and `from_fn` are not always inlined, and lose the instruction set then.
+            let rows = [rows(first), rows(first + 1), rows(first + 2), rows(first + 3)];
+            let [a, b, c, d] = [
+                L::as_vectors::<S>(rows[0]),
+                L::as_vectors::<S>(rows[1]),
+                L::as_vectors::<S>(rows[2]),
+                L::as_vectors::<S>(rows[3]),
+            ];
+            let whole = a.0.len() * lanes * pitch;
+            let vectors = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
+            for (((&a, &b), (&c, &d)), out) in vectors.zip(out.chunks_mut(lanes * pitch)) {
+                let vectors = L::interleave(simd, [a, b, c, d]);
+                let runs = L::as_runs(&vectors);
+                for (column, out) in out.chunks_mut(pitch).enumerate() {
+                    let Some([w, x, y, z]) = out[first..].first_chunk_mut::<RUN>() else { continue };
+                    // Written out, the four are one store where `put` is a copy.
+                    let [a, b, c, d] = runs[L::run_of_lane(column, lanes)];
+                    put(w, a);
+                    put(x, b);
+                    put(y, c);
+                    put(z, d);
+                }
+            }
+            let rest = out.get_mut(whole..).unwrap_or_default();
+            let numbers = a.1.iter().zip(b.1).zip(c.1.iter().zip(d.1));
+            for (((&a, &b), (&c, &d)), out) in numbers.zip(rest.chunks_mut(pitch)) {
+                let Some([w, x, y, z]) = out[first..].first_chunk_mut::<RUN>() else { continue };
+                put(w, a);
+                put(x, b);
+                put(y, c);
+                put(z, d);
+            }
+            first += RUN;
+        }
+        for r in first..count {
+            for (out, &number) in out.chunks_mut(pitch).zip(rows(r)) {
+                put(&mut out[r], number);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Isa;
+    use super::*;
+
+    fn check<L: Lane + std::fmt::Debug>(number: impl Fn(usize) -> L) {
+        for isa in Isa::available() {
+            for (count, len) in [(1, 5), (4, 16), (6, 35), (8, 3), (11, 40), (32, 17)] {
+                let pitch = count + 3;
+                let rows: Vec<Vec<L>> =
+                    (0..count).map(|r| (0..len).map(|x| number(1 + r * len + x)).collect()).collect();
+                let mut out = vec![L::default(); pitch * (len - 1) + count];
+                isa.run(Transpose {
+                    rows: |r: usize| &rows[r][..],
+                    count,
+                    out: &mut out,
+                    pitch,
+                    put: |out: &mut L, number| *out = number,
+                });
+                for (i, &value) in out.iter().enumerate() {
+                    let (x, r) = (i / pitch, i % pitch);
+                    let expected = if r < count { rows[r][x] } else { L::default() };
+                    assert_eq!(value, expected, "{isa}: column {x}, row {r} of {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transposes_every_count_and_length() {
+        check(|i| i as f32);
+        check(|i| i as f64);
+    }
+}
