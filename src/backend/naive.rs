@@ -40,10 +40,10 @@ impl<T: Element> Backend<T> for Naive {
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let operands = match op {
-            Op::BiasGradient => shape.terms() * shape.out_channels(),
-            Op::WeightGradient | Op::Forward => 2 * shape.terms() * shape.weights_len(),
+            Op::BiasGradient => shape.terms() as f64 * shape.out_channels() as f64,
+            Op::WeightGradient | Op::Forward => shape.flops(),
         };
-        Cost { flops: operands as f64, bytes: (operands * size_of::<T>()) as f64 }
+        Cost { flops: operands, bytes: operands * size_of::<T>() as f64 }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and

@@ -1,0 +1,32 @@
+//! What the tests judge by: layers in any memory order, the reference run in `f64`, and the bound a result must keep.
+//!
+//! Nothing here has a tolerance of its own. A result is compared to the last bit, or with the bound its backend
+//! declares, entry by entry, in units of what that entry's own terms can make of rounding.
+
+#![allow(dead_code, unused_imports, reason = "every test binary compiles this folder and uses its own part of it")]
+
+mod layer;
+mod operand;
+mod random;
+pub mod shapes;
+
+pub use layer::{Layer, OPS, Truth, result_dims};
+pub use operand::{Arrangement, Operand};
+pub use random::Random;
+
+use convgrad::{Backend, Element, Isa};
+
+/// Every backend of the registry on every instruction set of this processor, those that do not depend on the set once.
+///
+/// A backend that uses the set says so in its description, which `agreement.rs` proves for `direct`.
+pub fn every_backend<T: Element>() -> Vec<Box<dyn Backend<T>>> {
+    let mut all: Vec<Box<dyn Backend<T>>> = Vec::new();
+    for isa in Isa::available() {
+        for backend in convgrad::backends_on::<T>(isa) {
+            if all.iter().all(|b| (b.name(), b.description()) != (backend.name(), backend.description())) {
+                all.push(backend);
+            }
+        }
+    }
+    all
+}
