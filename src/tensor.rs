@@ -68,8 +68,9 @@ impl Geometry {
                 return Err(Error::ZeroSize { field: "a dimension of a view" });
             }
             let reach = (dim as i128 - 1) * stride as i128;
-            lowest += reach.min(0);
-            highest += reach.max(0);
+            // A single reach fits `i128`; the sum of several may not, and beyond every slice is far enough.
+            lowest = lowest.saturating_add(reach.min(0));
+            highest = highest.saturating_add(reach.max(0));
         }
         if lowest < 0 || highest >= len as i128 {
             return Err(Error::ViewBounds { dims: dims.to_vec(), strides: strides.to_vec(), lowest, highest, len });

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
 
 /// A random problem, all but its numbers, which the seed decides.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Case {
     shape: convgrad::ConvShape,
     /// Of input, delta and weights.
@@ -20,6 +20,14 @@ struct Case {
     scale: f64,
     accumulate: bool,
     seed: u64,
+}
+
+impl std::fmt::Debug for Case {
+    /// The shape in its text form, so that a failing case can be pasted into a command.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Case { shape, operands, result, scale, accumulate, seed } = self;
+        write!(f, "{shape}, scale {scale}, accumulate {accumulate}, seed {seed}, {operands:?} -> {result:?}")
+    }
 }
 
 fn cases() -> impl Strategy<Value = Case> {
@@ -94,7 +102,7 @@ fn keeps_its_bound<T: Element>(case: &Case) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn integers_agree_to_the_last_bit_in_f32(case in cases()) {
@@ -138,7 +146,7 @@ fn bounds_are_not_looser_than_a_plain_sum() {
             Op::Forward => shape.group_in_channels() * shape.taps(),
             _ => shape.terms(),
         };
-        for backend in every_backend::<f32>() {
+        for backend in every_backend::<f32>().iter().filter(|b| b.supports(op, &shape).is_ok()) {
             let bound = backend.error_bound(op, &shape);
             let plain = 1.01 * (terms as f64 + 2.0);
             assert!((0.5..=plain).contains(&bound), "{} declares {bound} for the {op}", backend.name());

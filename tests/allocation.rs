@@ -90,7 +90,7 @@ fn check<T: Element>() {
         "mb2g24ic24ih14oc24oh14kh3ph1",
         "mb2ic64ih9oc64kh1",
         "mb2ic3ih60oc32oh30kh7sh2ph3",
-        "mb4ic64ih20oc64oh20kh3ph1",
+        "mb1ic64ih16oc64oh16kh3ph1",
         "mb2ic20iw90oc9kw5",
         "mb1ic8id9oc8kd3",
     ];

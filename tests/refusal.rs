@@ -163,7 +163,7 @@ fn shapes_beyond_the_address_space_are_refused() {
             // One long signal and a long kernel can be addressed; their cost must not overflow either.
             (7, Ok(shape)) => {
                 for backend in every_backend::<f64>() {
-                    for op in OPS {
+                    for op in OPS.into_iter().filter(|&op| backend.supports(op, &shape).is_ok()) {
                         backend.cost(op, &shape);
                         backend.error_bound(op, &shape);
                         backend.scratch_len(op, &shape);

@@ -40,10 +40,10 @@ impl<T: Element> Backend<T> for Naive {
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let operands = match op {
-            Op::BiasGradient => shape.terms() * shape.out_channels(),
-            Op::WeightGradient | Op::Forward => 2 * shape.terms() * shape.weights_len(),
+            Op::BiasGradient => shape.terms() as f64 * shape.out_channels() as f64,
+            Op::WeightGradient | Op::Forward => shape.flops(),
         };
-        Cost { flops: operands as f64, bytes: (operands * size_of::<T>()) as f64 }
+        Cost { flops: operands, bytes: operands * size_of::<T>() as f64 }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and
@@ -125,13 +125,11 @@ fn forward<T: Element>(problem: Forward<'_, T>) {
 }
 
 /// The input channel that weight `[oc, ic]` multiplies: `ic` counts within the group of `oc`.
-#[inline]
 fn input_channel(shape: &ConvShape, oc: usize, ic: usize) -> usize {
     oc / shape.group_out_channels() * shape.group_in_channels() + ic
 }
 
 /// Where output `o` and tap `k` meet in the input; a position before the input wraps to a huge one beyond it.
-#[inline]
 fn input_position(shape: &ConvShape, o: [usize; 3], k: [usize; 3]) -> [usize; 3] {
     let axes = shape.axes();
     [0, 1, 2].map(|i| axes[i].input_position(o[i], k[i]).cast_unsigned())

@@ -13,7 +13,7 @@ use proptest::sample::select;
 const CHANNELS: [usize; 20] = [1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 24, 31, 32, 33, 47, 48, 49, 65];
 
 /// Multiplications a random shape may cost.
-const WORK: usize = 500_000;
+const WORK: usize = 1_200_000;
 
 #[derive(Debug, Clone, Copy)]
 struct PlannedAxis {

@@ -100,6 +100,10 @@ fn pack_tiles<T: Element>(
 ) {
     let Tiling { channels, tiles, width } = tiling;
     let image_len = width * positions.iter().map(|p| p.len).product::<usize>();
+    // Outputs that read nothing but padding have no input to pack.
+    if image_len == 0 {
+        return;
+    }
     for_each_chunk(panel, image_len, panel.len() as f64, |index, panel| {
         let (tile, image) = (index / window.images.len(), index % window.images.len());
         let (group, tile) = (tile / tiles, tile % tiles);
