@@ -12,7 +12,7 @@
 //! wrong answer is not a measurement.
 
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Backend, ConvShape, Element, Naive, Op, Problem, Update, View, ViewMut, WeightGradient};
+use convgrad::{Backend, ConvShape, Element, Op, Problem, Update, View, ViewMut, WeightGradient};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::cell::LazyCell;
 use std::hint::black_box;
@@ -65,7 +65,7 @@ impl<T: Element> Operands<T> {
 fn check(backend: &dyn Backend<f32>, shape: &ConvShape, operands: &Operands<f32>, gradient: &[f32]) {
     let definition = |operands: Operands<f64>| {
         let mut sums = vec![0.0; shape.weights_len()];
-        operands.gradient(&Naive, shape, &mut sums, &mut []);
+        operands.gradient(&*convgrad::reference(), shape, &mut sums, &mut []);
         sums
     };
     let exact = definition(operands.map(f64::from));

@@ -70,14 +70,10 @@ pub use backend::{Backend, Cost};
 pub use element::Element;
 pub use error::{Error, Unsupported};
 pub use problem::{BiasGradient, Forward, Problem, Update, WeightGradient};
-pub use registry::{backends, backends_on, by_name};
+pub use registry::{Registered, backends, backends_on, by_name, reference};
 pub use shape::{Axis, ConvBuilder, ConvShape, NamedShape, Op, PerAxis};
 pub use simd::Isa;
 pub use tensor::{Layout, View, ViewMut};
-
-pub use backend::direct::Direct;
-pub use backend::im2col::Im2col;
-pub use backend::naive::Naive;
 
 /// The README's examples, run with the documentation's own.
 #[cfg(doctest)]

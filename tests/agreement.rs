@@ -5,7 +5,7 @@
 
 mod reference;
 
-use convgrad::{Element, Isa, Op, Update};
+use convgrad::{Isa, Op, Registered, Update};
 use proptest::prelude::*;
 use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
 
@@ -50,7 +50,7 @@ fn cases() -> impl Strategy<Value = Case> {
 /// Whole numbers up to this in operands.
 const INTEGER: usize = 4;
 
-fn agrees_to_the_last_bit<T: Element>(case: &Case) {
+fn agrees_to_the_last_bit<T: Registered>(case: &Case) {
     let mut random = Random::new(case.seed);
     let layer = Layer::<T>::new(case.shape, &case.operands, || random.integer(INTEGER));
     for op in OPS {
@@ -82,7 +82,7 @@ fn agrees_to_the_last_bit<T: Element>(case: &Case) {
     }
 }
 
-fn keeps_its_bound<T: Element>(case: &Case) {
+fn keeps_its_bound<T: Registered>(case: &Case) {
     let mut random = Random::new(case.seed);
     let layer = Layer::<T>::new(case.shape, &case.operands, || random.real());
     for op in OPS {
@@ -176,7 +176,7 @@ fn every_instruction_set_of_the_processor_is_available() {
 /// The tests above ran `direct` on each of the sets: it says so itself.
 #[test]
 fn direct_runs_on_every_instruction_set() {
-    fn check<T: Element>() {
+    fn check<T: Registered>() {
         let all = every_backend::<T>();
         for isa in Isa::available() {
             let runs = all.iter().any(|b| b.name() == "direct" && b.description().contains(isa.name()));

@@ -5,7 +5,7 @@
 
 mod reference;
 
-use convgrad::{ConvShape, Element, Op, Update};
+use convgrad::{ConvShape, Op, Registered, Update};
 use reference::{Arrangement, Layer, OPS, Operand, every_backend, result_dims};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -81,7 +81,7 @@ fn the_counter_counts() {
 /// rounded up to whole tiles and aligned.
 const PACKING: usize = 256 * (64 + 1024) + 64;
 
-fn check<T: Element>() {
+fn check<T: Registered>() {
     // Small, many channels, one channel, depthwise, 1x1, a stem, large enough to be split.
     let shapes = [
         "mb1ic1ih5oc1oh4kh2",

@@ -5,7 +5,7 @@
 
 mod reference;
 
-use convgrad::{ConvShape, Element, Op};
+use convgrad::{ConvShape, Op, Registered};
 use reference::{Arrangement, Layer, Operand, Random, every_backend};
 
 /// How operands are filled and laid out.
@@ -77,7 +77,7 @@ impl Operands {
     }
 }
 
-fn check<T: Element>(case: &Case) {
+fn check<T: Registered>(case: &Case) {
     let shape: ConvShape = case.shape.parse().unwrap();
     let [input, delta, weights, result] = case.operands.arrangements();
     let mut random = Random::new(11);

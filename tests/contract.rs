@@ -3,7 +3,7 @@
 
 mod reference;
 
-use convgrad::{Backend, ConvShape, Element, Naive, Op, Problem, Update, WeightGradient};
+use convgrad::{Backend, ConvShape, Element, Op, Problem, Registered, Update, WeightGradient};
 use rayon::ThreadPoolBuilder;
 use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
 
@@ -19,7 +19,7 @@ fn on_threads<T: Element>(threads: usize, layer: &Layer<T>, backend: &dyn Backen
 
 #[test]
 fn the_same_bits_on_1_2_3_and_8_threads() {
-    fn check<T: Element>() {
+    fn check<T: Registered>() {
         // Many channels; few channels on a large plane; one channel; depthwise; uneven groups; one dimension; three.
         let shapes = [
             "mb2ic64ih20oc64oh20kh3ph1",
@@ -167,13 +167,13 @@ fn a_backend_can_be_written_outside_the_crate() {
             convgrad::Cost::default()
         }
         fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
-            Backend::<f32>::error_bound(&Naive, op, shape)
+            convgrad::reference::<f32>().error_bound(op, shape)
         }
         fn run(&self, problem: Problem<'_, f32>, scratch: &mut [f32]) {
             let Problem::WeightGradient(problem) = problem else { panic!("the test asks for the weight gradient") };
             let (shape, input, delta, gradient, update) = problem.into_parts();
             let again = WeightGradient::new(shape, input, delta, gradient, update).unwrap();
-            Naive.run(Problem::WeightGradient(again), scratch);
+            convgrad::reference().run(Problem::WeightGradient(again), scratch);
         }
     }
     let layer = Layer::<f32>::contiguous("mb1ic2ih4oc2kh3".parse().unwrap(), || 1.0);

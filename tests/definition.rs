@@ -8,7 +8,7 @@
 mod reference;
 
 use approx::assert_abs_diff_eq;
-use convgrad::{Backend, ConvShape, Element, Naive, Op, Update, View, ViewMut};
+use convgrad::{Backend, ConvShape, Op, Registered, Update, View, ViewMut};
 use proptest::prelude::*;
 use reference::{Arrangement, Layer, Operand, Random, every_backend};
 
@@ -18,7 +18,7 @@ fn gradient(shape: &ConvShape, input: &[f64], delta: &[f64]) -> Vec<f64> {
     let input = View::nchw(input, &shape.input_dims()).unwrap();
     let delta = View::nchw(delta, &shape.output_dims()).unwrap();
     let result = ViewMut::nchw(&mut gradient, &shape.weights_dims()).unwrap();
-    Naive.weight_gradient(shape, input, delta, result, Update::overwrite()).unwrap();
+    convgrad::reference().weight_gradient(shape, input, delta, result, Update::overwrite()).unwrap();
     gradient
 }
 
@@ -41,7 +41,7 @@ const DELTA: [f64; 16] = [
 
 #[test]
 fn the_worked_example_to_six_decimals_by_every_backend() {
-    fn check<T: Element>() {
+    fn check<T: Registered>() {
         let shape: ConvShape = "mb1ic1ih5oc1oh4kh2".parse().unwrap();
         let (mut input, mut delta) = (INPUT.into_iter(), DELTA.into_iter());
         let mut layer = Layer::<T>::contiguous(shape, || 0.0);
@@ -153,7 +153,7 @@ fn gradient_over_padded_copy(layer: &Layer<f64>) -> Vec<f64> {
 
 /// `E(w) = 1/2 sum (t - x)^2` with `x = forward(w, b)`.
 fn half_squared_error(layer: &Layer<f64>, target: &[f64]) -> f64 {
-    let output = layer.compute(&Naive, Op::Forward);
+    let output = layer.compute(&*convgrad::reference(), Op::Forward);
     0.5 * output.iter().zip(target).map(|(x, t)| (t - x).powi(2)).sum::<f64>()
 }
 
@@ -168,7 +168,7 @@ proptest! {
     fn a_second_writing_of_the_sum_gives_the_same_integers(shape in reference::shapes::shapes(), seed in any::<u64>()) {
         let mut random = Random::new(seed);
         let layer = Layer::<f64>::contiguous(shape, || random.integer(8));
-        prop_assert_eq!(layer.compute(&Naive, Op::WeightGradient), gradient_over_padded_copy(&layer));
+        prop_assert_eq!(layer.compute(&*convgrad::reference(), Op::WeightGradient), gradient_over_padded_copy(&layer));
     }
 
     /// The error is quadratic in each weight, so a central difference of any width is the derivative itself.
@@ -177,12 +177,12 @@ proptest! {
     fn gradients_are_the_slopes_of_the_error(shape in reference::shapes::shapes(), seed in any::<u64>()) {
         let mut random = Random::new(seed);
         let mut layer = Layer::<f64>::contiguous(shape, || random.integer(3));
-        let output = layer.compute(&Naive, Op::Forward);
+        let output = layer.compute(&*convgrad::reference(), Op::Forward);
         let target: Vec<f64> = output.iter().map(|_| random.integer(20)).collect();
         let mut delta = output.iter().zip(&target).map(|(x, t)| x - t);
         layer.delta = Operand::new(&shape.output_dims(), &Arrangement::NCHW, || delta.next().unwrap());
-        let weight_gradient = layer.compute(&Naive, Op::WeightGradient);
-        let bias_gradient = layer.compute(&Naive, Op::BiasGradient);
+        let weight_gradient = layer.compute(&*convgrad::reference(), Op::WeightGradient);
+        let bias_gradient = layer.compute(&*convgrad::reference(), Op::BiasGradient);
 
         let weights = layer.weights.values();
         for _ in 0..3 {
@@ -209,9 +209,9 @@ proptest! {
     fn forward_and_gradients_are_adjoint(shape in reference::shapes::shapes(), seed in any::<u64>()) {
         let mut random = Random::new(seed);
         let layer = Layer::<f64>::contiguous(shape, || random.integer(5));
-        let forward = dot(&layer.compute(&Naive, Op::Forward), &layer.delta.values());
-        let weights = dot(&layer.compute(&Naive, Op::WeightGradient), &layer.weights.values());
-        let bias = dot(&layer.compute(&Naive, Op::BiasGradient), &layer.bias);
+        let forward = dot(&layer.compute(&*convgrad::reference(), Op::Forward), &layer.delta.values());
+        let weights = dot(&layer.compute(&*convgrad::reference(), Op::WeightGradient), &layer.weights.values());
+        let bias = dot(&layer.compute(&*convgrad::reference(), Op::BiasGradient), &layer.bias);
         prop_assert_eq!(forward, weights + bias);
     }
 }

@@ -5,15 +5,15 @@
 
 mod reference;
 
-use convgrad::{Backend, ConvShape, Element, Op, Update, train};
+use convgrad::{Backend, ConvShape, Op, Registered, Update, train};
 use reference::{Arrangement, Layer, Operand, Random, every_backend};
 
 /// Error before each step, and the distance of the learned weights and bias from the true ones after the last.
-fn descend<T: Element>(shape: ConvShape, backend: &dyn Backend<T>, steps: usize) -> (Vec<f64>, f64) {
+fn descend<T: Registered>(shape: ConvShape, backend: &dyn Backend<T>, steps: usize) -> (Vec<f64>, f64) {
     let mut random = Random::new(14);
     let truth = Layer::<T>::contiguous(shape, || random.real());
-    let forward: &dyn Backend<T> =
-        if backend.supports(Op::Forward, &shape).is_ok() { backend } else { &convgrad::Naive };
+    let reference = convgrad::reference();
+    let forward = if backend.supports(Op::Forward, &shape).is_ok() { backend } else { &*reference };
     let target = truth.compute(forward, Op::Forward);
 
     let mut layer = truth.clone();
@@ -43,7 +43,7 @@ fn descend<T: Element>(shape: ConvShape, backend: &dyn Backend<T>, steps: usize)
     (errors, learned.zip(known).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max))
 }
 
-fn check<T: Element>(accuracy: f64) {
+fn check<T: Registered>(accuracy: f64) {
     for text in
         ["mb2ic1ih24oc1oh20kh5", "mb4ic2ih16oc3oh16kh3ph1", "mb8g2ic4ih17oc6oh9kh3sh2ph1", "mb4ic3iw200oc2kw5dw1"]
     {

@@ -23,35 +23,24 @@ use crate::simd::Isa;
 use dot_plan::DotPlan;
 use outer_plan::OuterPlan;
 
-/// See the [module](self).
+/// SIMD kernels on one instruction set.
 #[derive(Debug, Clone, Copy)]
-pub struct Direct {
+pub(crate) struct Direct {
     isa: Isa,
 }
 
 impl Direct {
     /// On an instruction set of the caller's choice.
-    pub fn on(isa: Isa) -> Direct {
+    pub(crate) fn on(isa: Isa) -> Direct {
         Direct { isa }
     }
 
+    /// The kernel whose plan needs fewer cycles.
     fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
         let registers = self.isa.registers::<T::Acc>();
         let outer = OuterPlan::new(shape, registers, size_of::<T::Acc>());
         let dot = DotPlan::new(shape, registers);
-        match std::env::var("K").as_deref() {
-            Ok("o") => return Plan::Outer(outer),
-            Ok("d") => return Plan::Dot(dot),
-            _ => (),
-        }
-        if outer.cycles() * (shape.taps() as f64) < dot.cycles(shape) { Plan::Outer(outer) } else { Plan::Dot(dot) }
-    }
-}
-
-impl Default for Direct {
-    /// On the widest instruction set of this processor.
-    fn default() -> Direct {
-        Direct::on(Isa::best())
+        if outer.cycles(shape) <= dot.cycles(shape) { Plan::Outer(outer) } else { Plan::Dot(dot) }
     }
 }
 
@@ -94,7 +83,22 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        Cost::default()
+        let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
+        let delta = operands(shape.output_dims());
+        let (flops, elements) = match op {
+            // Operands are read once and packed: written once and read once more.
+            Op::WeightGradient => {
+                let cycles = match self.plan::<T>(shape) {
+                    Plan::Outer(plan) => plan.cycles(shape),
+                    Plan::Dot(plan) => plan.cycles(shape),
+                };
+                let positions = shape.terms() as f64 * shape.groups() as f64;
+                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles * positions;
+                (flops, 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64)
+            }
+            Op::BiasGradient | Op::Forward => (delta, delta),
+        };
+        Cost { flops, bytes: elements * size_of::<T>() as f64 }
     }
 
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {

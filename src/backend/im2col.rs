@@ -49,7 +49,7 @@ use plan::{Blocking, ForwardPlan, GradientPlan, Pieces};
 /// im2col and a matrix product by matrixmultiply: the input unfolded, in pieces of bounded size, until the convolution is
 /// a multiplication of two matrices. Every shape, layout and operation; what is a matrix in memory is not copied.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Im2col;
+pub(crate) struct Im2col;
 
 impl<T: Element> Backend<T> for Im2col {
     fn name(&self) -> &'static str {

@@ -19,7 +19,7 @@ use crate::shape::{ConvShape, Op, positions};
 
 /// See the [module](self).
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Naive;
+pub(crate) struct Naive;
 
 impl<T: Element> Backend<T> for Naive {
     fn name(&self) -> &'static str {

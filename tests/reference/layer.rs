@@ -1,9 +1,7 @@
 //! A convolution layer with numbers in it, run by any backend, and the truth about its sums.
 
 use super::{Arrangement, Operand};
-use convgrad::{
-    Backend, BiasGradient, ConvShape, Element, Error, Forward, Naive, Op, Problem, Update, View, WeightGradient,
-};
+use convgrad::{Backend, BiasGradient, ConvShape, Element, Error, Forward, Op, Problem, Update, View, WeightGradient};
 
 /// All that a backend may compute.
 pub const OPS: [Op; 3] = [Op::WeightGradient, Op::BiasGradient, Op::Forward];
@@ -94,15 +92,15 @@ impl<T: Element> Layer<T> {
 
     /// The sums the operation stands for, by the reference in `f64`.
     pub fn sums(&self, op: Op) -> Vec<f64> {
-        self.map::<f64>(|x| x).compute(&Naive, op)
+        self.map::<f64>(|x| x).compute(&*convgrad::reference(), op)
     }
 
     /// The sums, and how large their terms are together.
     pub fn truth(&self, op: Op) -> Truth {
         Truth {
             sums: self.sums(op),
-            magnitudes: self.map::<f64>(f64::abs).compute(&Naive, op),
-            bound: Backend::<f64>::error_bound(&Naive, op, &self.shape),
+            magnitudes: self.map::<f64>(f64::abs).compute(&*convgrad::reference(), op),
+            bound: convgrad::reference::<f64>().error_bound(op, &self.shape),
         }
     }
 }

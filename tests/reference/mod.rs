@@ -14,12 +14,12 @@ pub use layer::{Layer, OPS, Truth, result_dims};
 pub use operand::{Arrangement, Operand};
 pub use random::Random;
 
-use convgrad::{Backend, Element, Isa};
+use convgrad::{Backend, Isa, Registered};
 
 /// Every backend of the registry on every instruction set of this processor, those that do not depend on the set once.
 ///
 /// A backend that uses the set says so in its description, which `agreement.rs` proves for `direct`.
-pub fn every_backend<T: Element>() -> Vec<Box<dyn Backend<T>>> {
+pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
     let mut all: Vec<Box<dyn Backend<T>>> = Vec::new();
     for isa in Isa::available() {
         for backend in convgrad::backends_on::<T>(isa) {

@@ -92,9 +92,11 @@ impl OuterPlan {
         plan
     }
 
-    /// Cycles of one output position and tap of one group, on one core: what the choice among kernels weighs.
-    pub fn cycles(&self) -> f64 {
-        (self.oc_tiles * self.ic_tiles) as f64 * cycles(self.tile)
+    /// Cycles of one output position of one group, all taps, on one core: what the choice among kernels weighs.
+    pub fn cycles(&self, shape: &ConvShape) -> f64 {
+        let tiles = (self.oc_tiles * self.ic_tiles) as f64;
+        let packed = self.oc_tiles * self.width() + self.ic_tiles * self.tile.n;
+        tiles * cycles(self.tile) * shape.taps() as f64 + PACKING_CYCLES * packed as f64
     }
 
     /// Additions the longest chain of roundings has: a chunk in registers, then all chunks, then the parts.
@@ -228,3 +230,6 @@ impl<'w> Chunks<'w> {
         chunk
     }
 }
+
+/// Cycles that packing one element takes.
+const PACKING_CYCLES: f64 = 1.0;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::builder::RangedU64ValueParser;
-use convgrad::{Backend, ConvShape, Element, Isa, Layout, NamedShape};
+use convgrad::{Backend, ConvShape, Isa, Layout, NamedShape, Registered};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -80,7 +80,7 @@ const ALL: &str = "all";
 
 impl BackendList {
     /// The backends, in the registry's order.
-    pub fn select<T: Element>(&self) -> Vec<Box<dyn Backend<T>>> {
+    pub fn select<T: Registered>(&self) -> Vec<Box<dyn Backend<T>>> {
         let wanted = |name: &str| self.names.iter().any(|n| n == ALL || n == name);
         let all = convgrad::backends_on(self.isa.unwrap_or(Isa::best()));
         all.into_iter().filter(|backend| wanted(backend.name())).collect()

@@ -5,7 +5,7 @@ use crate::data::{self, Operands};
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
 use convgrad::measure::{self, Timing};
-use convgrad::{Backend, ConvShape, Element, Isa, Layout, Op, Problem, Update, View, ViewMut, WeightGradient};
+use convgrad::{Backend, ConvShape, Isa, Layout, Op, Problem, Registered, Update, View, ViewMut, WeightGradient};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -58,7 +58,7 @@ pub fn run(options: &BenchOptions) -> Result<()> {
     })
 }
 
-fn bench<T: Element>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
+fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
     let backends = options.backends.select::<T>();
     let out = &mut io::stdout();
     let report = Report::begin::<T>(options, &backends, out)?;
@@ -87,7 +87,7 @@ fn bench<T: Element>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
 }
 
 /// Times each backend's weight gradient, in turns, with scratch of its own that is allocated beforehand.
-fn time<T: Element>(
+fn time<T: Registered>(
     shape: &ConvShape,
     layout: Layout,
     backends: &[&dyn Backend<T>],
@@ -128,7 +128,7 @@ enum Report {
 
 impl Report {
     /// Prints what stands above the results; for people, that takes a measurement of the peak.
-    fn begin<T: Element>(
+    fn begin<T: Registered>(
         options: &BenchOptions,
         backends: &[Box<dyn Backend<T>>],
         out: &mut dyn Write,

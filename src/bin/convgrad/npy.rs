@@ -5,14 +5,14 @@
 use crate::arguments::{Dtype, LayoutName};
 use crate::data;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use convgrad::{Element, View};
+use convgrad::{Element, Registered, View};
 use npyz::{AutoSerialize, DType, Deserialize, NpyFile, TypeChar, WriterBuilder};
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 
 /// A number type of both this crate and .npy files.
-pub trait NpyElement: Element + Deserialize + AutoSerialize {}
+pub trait NpyElement: Registered + Deserialize + AutoSerialize {}
 impl NpyElement for f32 {}
 impl NpyElement for f64 {}
 

@@ -10,7 +10,7 @@ use crate::arguments::{BackendList, Dtype, LayoutName, Task, Tasks};
 use crate::data::{self, Operands};
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
-use convgrad::{Backend, ConvShape, Element, Layout, Naive, Op, Update, View, ViewMut};
+use convgrad::{Backend, ConvShape, Element, Layout, Op, Registered, Update, View, ViewMut};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
@@ -65,7 +65,7 @@ struct Tally {
     unsupported: usize,
 }
 
-fn verify<T: Element>(
+fn verify<T: Registered>(
     tasks: &[Task],
     backends: &[Box<dyn Backend<T>>],
     layout: Layout,
@@ -141,7 +141,7 @@ struct Case<'a, T> {
     expected_integers: Vec<f64>,
 }
 
-impl<'a, T: Element> Case<'a, T> {
+impl<'a, T: Registered> Case<'a, T> {
     fn new(shape: &'a ConvShape, layout: Layout) -> Result<Case<'a, T>> {
         let operands: usize =
             [shape.input_dims(), shape.output_dims()].iter().map(|d| d.iter().product::<usize>()).sum();
@@ -152,7 +152,7 @@ impl<'a, T: Element> Case<'a, T> {
         let reals = Operands::<T>::uniform(shape)?;
         let integers = Operands::<T>::integers(shape)?;
         let exact = |operands: &Operands<T>, change: fn(f64) -> f64| {
-            gradient::<f64>(&Naive, shape, layout, &operands.map(change)?)
+            gradient::<f64>(&*convgrad::reference(), shape, layout, &operands.map(change)?)
         };
         let (expected_reals, (magnitudes, expected_integers)) = rayon::join(
             || exact(&reals, |x| x),
@@ -171,7 +171,7 @@ impl<'a, T: Element> Case<'a, T> {
 
     fn check(&self, backend: &dyn Backend<T>) -> Result<Findings> {
         let bound = backend.error_bound(Op::WeightGradient, self.shape) * T::UNIT_ROUNDOFF
-            + Backend::<f64>::error_bound(&Naive, Op::WeightGradient, self.shape) * f64::UNIT_ROUNDOFF;
+            + convgrad::reference::<f64>().error_bound(Op::WeightGradient, self.shape) * f64::UNIT_ROUNDOFF;
         let reals = gradient(backend, self.shape, self.layout, &self.reals)?;
         let quotients = reals.iter().zip(&self.expected_reals).zip(&self.magnitudes).map(|((&g, &expected), &sum)| {
             let error = (g.to_f64() - expected).abs();
@@ -240,7 +240,7 @@ mod tests {
         }
 
         fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
-            Backend::<f32>::error_bound(&Naive, op, shape)
+            convgrad::reference::<f32>().error_bound(op, shape)
         }
 
         fn run(&self, problem: Problem<'_, f32>, _: &mut [f32]) {
@@ -248,7 +248,7 @@ mod tests {
             let (shape, input, delta, mut gradient, update) = problem.into_parts();
             let mut result = vec![0.0; shape.weights_len()];
             let view = ViewMut::nchw(&mut result, &shape.weights_dims()).unwrap();
-            Naive.weight_gradient(shape, input, delta, view, update).unwrap();
+            convgrad::reference().weight_gradient(shape, input, delta, view, update).unwrap();
             result[1] = (self.fault)(result[1]);
             gradient.data_mut().copy_from_slice(&result);
         }
