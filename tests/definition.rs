@@ -8,7 +8,7 @@
 mod reference;
 
 use approx::assert_abs_diff_eq;
-use convgrad::{Backend, ConvShape, Op, Registered, Update, View, ViewMut};
+use convgrad::{ConvShape, Op, Registered, Update, View, ViewMut};
 use proptest::prelude::*;
 use reference::{Arrangement, Layer, Operand, Random, every_backend};
 
