@@ -221,7 +221,7 @@ impl ConvShape {
 
 /// All positions of a box, the last axis fastest.
 #[inline]
-pub(crate) fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> {
+pub(crate) fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [usize; 3]> + Clone {
     d.flat_map(move |d| {
         let w = w.clone();
         h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))

@@ -6,7 +6,9 @@
 //! - [`dot`]: positions in lanes; for depthwise and grouped convolutions and images of few channels.
 
 mod dot;
+mod dot_pack;
 mod dot_plan;
+mod dot_streams;
 mod outer;
 mod outer_plan;
 mod pack;
@@ -92,8 +94,8 @@ impl<T: Element> Backend<T> for Direct {
                     Plan::Outer(plan) => plan.cycles(shape),
                     Plan::Dot(plan) => plan.cycles(shape),
                 };
-                let positions = shape.terms() as f64 * shape.groups() as f64;
-                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles * positions;
+                // Two multiply-adds of a vector a cycle.
+                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles;
                 (flops, 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64)
             }
             Op::BiasGradient | Op::Forward => (delta, delta),

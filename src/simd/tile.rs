@@ -7,7 +7,7 @@
 ///
 /// With 20 sums or more the compiler keeps them in memory and stores each at every step: 2x12, 3x8 and 4x6 run at a
 /// quarter of the rate of 2x8, which reaches the peak (Zen 5, AVX-512, rustc 1.95).
-const MAX_N: [usize; 4] = [16, 8, 5, 4];
+pub(crate) const MAX_N: [usize; 4] = [16, 8, 5, 4];
 
 /// Sizes of a register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,9 @@ const SLOTS: usize = 16;
 /// Elements all slots' copies of the sums may have together.
 const MAX_PARTIAL_ELEMENTS: usize = 1 << 20;
 
+/// Work, in floating point operations, that is worth a part of the units with sums of its own.
+const PART_FLOPS: f64 = 1e6;
+
 /// Output channels of a group from which on they fill a tile without the help of shifted rows.
 const ENOUGH_OUT_CHANNELS: usize = 3;
 
@@ -47,19 +50,37 @@ impl PhasedAxis {
 
     /// The phase of a tap and its shift.
     pub fn phase_and_shift(&self, tap: usize) -> (usize, usize) {
-        (tap % self.phases, tap * self.axis.dilation / self.axis.stride)
+        match self.axis.stride {
+            1 => (0, tap * self.axis.dilation),
+            stride => (tap % self.phases, tap * self.axis.dilation / stride),
+        }
     }
 
-    /// Input positions `first + x * stride`, for `x` of the range, are positions `x` of a phase, for a unit whose
-    /// outputs begin at `output`; all others are zeros. Only what some output meets is in the range.
-    pub fn source(&self, phase: usize, output: usize, outputs: usize) -> (isize, Range<usize>) {
+    /// What the positions of a phase hold, for a unit of so many outputs from `output` on.
+    pub fn source(&self, phase: usize, output: usize, outputs: usize) -> PhaseSource {
         let Axis { kernel, stride, dilation, input, .. } = self.axis;
         let first = self.axis.input_position(output, 0) + (phase * dilation % stride).cast_signed();
         let last_tap = phase + (kernel - 1 - phase) / self.phases * self.phases;
         let met = outputs + last_tap * dilation / stride;
         let begin = if first < 0 { first.unsigned_abs().div_ceil(stride) } else { 0 };
         let end = (input.cast_signed() - first).max(0).unsigned_abs().div_ceil(stride).min(met);
-        (first, begin.min(end)..end)
+        PhaseSource { first, stride, range: begin.min(end)..end }
+    }
+}
+
+/// Input position `first + x * stride`, for `x` of the range, is position `x` of a phase; all others are zeros. The
+/// range holds only what some output meets.
+#[derive(Debug, Clone)]
+pub(super) struct PhaseSource {
+    first: isize,
+    stride: usize,
+    pub range: Range<usize>,
+}
+
+impl PhaseSource {
+    /// The input position of the first position that is not zero.
+    pub fn begin(&self) -> usize {
+        self.first.wrapping_add_unsigned(self.range.start * self.stride).cast_unsigned()
     }
 }
 
@@ -90,6 +111,7 @@ impl DotPlan {
         let shifts_rows = axes[1].stride == 1 && axes[1].kernel > 1 && shape.group_out_channels() < ENOUGH_OUT_CHANNELS;
         let units = shape.batch() * bands;
         let copies = (MAX_PARTIAL_ELEMENTS / shape.weights_len()).max(1);
+        let worth = (shape.flops() / PART_FLOPS) as usize;
         let mut plan = DotPlan {
             tile: Tile { v: 1, n: 1 },
             lanes: registers.lanes,
@@ -97,7 +119,7 @@ impl DotPlan {
             shifts_rows,
             band_axis,
             slot_groups: shape.groups().div_ceil(SLOTS),
-            unit_parts: (SLOTS / shape.groups()).clamp(1, units.min(copies)),
+            unit_parts: (SLOTS / shape.groups()).min(worth).clamp(1, units.min(copies)),
         };
         let total = |tile: &Tile| DotPlan { tile: *tile, ..plan.clone() }.cycles(shape);
         let [delta_streams, input_streams] = [plan.delta_streams(shape), plan.input_streams(shape)];
@@ -106,12 +128,19 @@ impl DotPlan {
         plan
     }
 
-    /// Cycles of one output position of one group, all taps, on one core: what the choice among kernels weighs.
+    /// Cycles of the whole problem on one core: what the choice among kernels weighs.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        let positions: usize = self.axes.iter().map(|a| a.outputs).product();
-        let steps = self.stream_len() as f64 / self.lanes as f64;
-        let fixed = PACKING_CYCLES * (shape.group_in_channels() + shape.group_out_channels()) as f64;
-        self.tiles(shape) as f64 * cycles(self.tile) * steps / positions as f64 + fixed
+        let [ocs, ics] = [shape.group_out_channels(), shape.group_in_channels()];
+        let steps = self.stream_len() / self.lanes;
+        let segments = self.stream_len().div_ceil(SEGMENT);
+        let tiles = self.tiles(shape) as f64;
+        let misses = if (ocs + ics) * SEGMENT.min(self.stream_len()) > CACHED_ELEMENTS { 2.0 } else { 1.0 };
+        let multiply = tiles * (steps as f64 * cycles(self.tile) * misses + (segments * CALL_CYCLES) as f64);
+        let lines = (ocs + ics) * (self.phase_len() / self.axes[2].len);
+        let pack = (ocs * self.delta_len() + ics * self.input_len()) as f64 + (lines * LINE_CYCLES) as f64;
+        let units = (shape.groups() * self.units(shape)) as f64;
+        let totals = (self.unit_parts * shape.weights_len() * TOTAL_CYCLES) as f64;
+        units * (multiply + pack) + totals
     }
 
     /// Additions the longest chain of roundings has: a segment in lanes, the segments and units of a slot, the lanes,
@@ -224,5 +253,14 @@ impl DotPlan {
     }
 }
 
-/// Cycles that packing one element takes, in cache.
-const PACKING_CYCLES: f64 = 0.5;
+/// Elements of a segment of all channels that still come from the L2 cache (1 MiB of f32, with room to spare).
+const CACHED_ELEMENTS: usize = 128 << 10;
+
+/// Cycles beside its steps that a call of the kernel takes, finding its streams included.
+const CALL_CYCLES: usize = 80;
+
+/// Cycles that packing a line takes beside its elements.
+const LINE_CYCLES: usize = 25;
+
+/// Cycles in which the lanes of an entry are added up and written.
+const TOTAL_CYCLES: usize = 20;

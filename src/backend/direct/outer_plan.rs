@@ -92,11 +92,16 @@ impl OuterPlan {
         plan
     }
 
-    /// Cycles of one output position of one group, all taps, on one core: what the choice among kernels weighs.
+    /// Cycles of the whole problem on one core: what the choice among kernels weighs.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        let tiles = (self.oc_tiles * self.ic_tiles) as f64;
-        let packed = self.oc_tiles * self.width() + self.ic_tiles * self.tile.n;
-        tiles * cycles(self.tile) * shape.taps() as f64 + PACKING_CYCLES * packed as f64
+        let tiles = (shape.groups() * self.oc_tiles * self.ic_tiles * shape.taps()) as f64;
+        let rows = (shape.terms() / shape.axes()[2].output * ROW_CYCLES) as f64;
+        let calls = (shape.terms().div_ceil(self.chunk) * CALL_CYCLES) as f64;
+        let multiply = tiles * (shape.terms() as f64 * cycles(self.tile) + rows + calls);
+        let [delta, input] = [shape.output_positions(), shape.axes().iter().map(|a| a.input).product()];
+        let packed = delta * self.oc_tiles * self.width() + input * self.ic_tiles * self.tile.n;
+        let pack = PACKING_CYCLES * (shape.batch() * shape.groups() * packed) as f64;
+        multiply + pack + SUM_CYCLES * ((self.parts + 1) * self.sums_len(shape)) as f64
     }
 
     /// Additions the longest chain of roundings has: a chunk in registers, then all chunks, then the parts.
@@ -231,5 +236,12 @@ impl<'w> Chunks<'w> {
     }
 }
 
-/// Cycles that packing one element takes.
+/// Cycles that packing an element takes.
 const PACKING_CYCLES: f64 = 1.0;
+
+/// Cycles beside its positions that a row takes in the kernel, and a call of it.
+const ROW_CYCLES: usize = 8;
+const CALL_CYCLES: usize = 80;
+
+/// Cycles in which a sum is cleared, and written in the end.
+const SUM_CYCLES: f64 = 0.5;
