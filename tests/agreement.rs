@@ -137,6 +137,21 @@ proptest! {
     }
 }
 
+/// The stride of a dimension of length 1 says nothing: here the one output channel has a stride of 1, and six weights.
+#[test]
+fn a_single_channel_may_have_a_stride_shorter_than_its_weights() {
+    let case = Case {
+        shape: "mb2ic2iw5oc1kw3".parse().unwrap(),
+        operands: [Arrangement::NCHW; 3],
+        result: Arrangement { order: [1, 0, 0, 0, 0], ..Arrangement::NCHW },
+        scale: 1.0,
+        accumulate: false,
+        seed: 1,
+    };
+    agrees_to_the_last_bit::<f32>(&case);
+    agrees_to_the_last_bit::<f64>(&case);
+}
+
 /// A declared bound is a statement about rounding, not an excuse: it grows no faster than a plain sum's.
 #[test]
 fn bounds_are_not_looser_than_a_plain_sum() {

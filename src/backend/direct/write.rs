@@ -79,9 +79,11 @@ fn write_block<T: Element>(
     let contiguous = [taps, height * width, width, 1];
     let lens = [ics, depth, height, width];
     let is_row = (0..4).all(|i| lens[i] == 1 || inner[i] == contiguous[i] as isize);
-    if is_row && (channel_stride > 0 || sums.channels(block).len() == 1) {
+    let is_single = sums.channels(block).len() == 1;
+    if is_row && (channel_stride > 0 || is_single) {
         let start = gradient.index([channel, 0, 0, 0, 0]);
-        let pitch = if channel_stride > 0 { channel_stride.unsigned_abs() } else { ics * taps };
+        // A single channel may have any stride, one shorter than its row included.
+        let pitch = if is_single { ics * taps } else { channel_stride.unsigned_abs() };
         let rows = |weight: usize| sums.at(block, weight / taps, weight % taps);
         let out = &mut gradient.data_mut()[start..];
         let put = |out: &mut T, sum| update.apply(out, sum);
