@@ -72,13 +72,14 @@ impl Walk {
     }
 }
 
-/// One call of the kernel; `sums` holds `N * V` vectors. The input panel reaches `input_column` elements from the last
-/// column on.
+/// One call of the kernel. The `V` vectors of sum `n` begin at element `n * pitch` of `sums`. The input panel reaches
+/// `input_column` elements from the last column on.
 pub(crate) struct OuterTile<'a, T, const V: usize, const N: usize> {
     pub delta: &'a [T],
     pub input: &'a [T],
     pub walk: Walk,
     pub sums: &'a mut [T],
+    pub pitch: usize,
 }
 
 impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N> {
@@ -93,10 +94,9 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N
         } else {
             self.sum_up(simd, |input| input.chunks_exact(column).map_while(|input| input.first_chunk::<N>()))
         };
-        let totals = T::as_vectors_mut::<S>(self.sums).0.as_chunks_mut::<V>().0;
-        for (total, sum) in totals.iter_mut().zip(&sums) {
-            for v in 0..V {
-                total[v] = T::add(simd, total[v], sum[v]);
+        for (total, sum) in self.sums.chunks_mut(self.pitch).zip(&sums) {
+            for (total, &sum) in T::as_vectors_mut::<S>(total).0.iter_mut().zip(sum) {
+                *total = T::add(simd, *total, sum);
             }
         }
     }

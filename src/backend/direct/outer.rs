@@ -150,7 +150,7 @@ struct PackedWindow<'a, A> {
 }
 
 impl<A: Lane> PackedWindow<'_, A> {
-    /// Adds the outer products of all positions to all sums: `[part][group][oc tile][ic tile][tap][N][V lanes]`.
+    /// Adds the outer products of all positions to all sums: `[part][group][oc tile][ic tile][N][tap][V lanes]`.
     fn add_to(&self, sums: &mut [A]) {
         let PackedWindow { shape, plan, window, .. } = self;
         let chunks = Chunks::new(plan, window);
@@ -182,12 +182,13 @@ impl<A: Lane> PackedWindow<'_, A> {
         let [input_image, input_depth, input_row, input_column] = input.pitches();
         let [depth, height, width] = &window.axes;
         let taps = shape.axes().map(|a| a.kernel);
-        let mut sums = sums.chunks_exact_mut(plan.tile.n * plan.width());
+        let pitch = shape.taps() * plan.width();
+        let mut tap = 0..shape.taps();
         for kd in 0..taps[0] {
             let depths = Overlap::new(depth, &outputs[0], kd);
             for kh in 0..taps[1] {
                 let rows = Overlap::new(height, &outputs[1], kh);
-                for (kw, sums) in (0..taps[2]).zip(&mut sums) {
+                for (kw, tap) in (0..taps[2]).zip(&mut tap) {
                     let columns = Overlap::new(width, &outputs[2], kw);
                     if depths.len == 0 || rows.len == 0 || columns.len == 0 {
                         continue;
@@ -210,7 +211,8 @@ impl<A: Lane> PackedWindow<'_, A> {
                     let walk = walk.merged(plan.width());
                     let delta = delta.from(delta_tile, image, [depths.delta, rows.delta, columns.delta]);
                     let input = input.from(input_tile, image, [depths.input, rows.input, columns.input]);
-                    for_tile!(plan.tile, isa.run(OuterTile::<A, V, N> { delta, input, walk, sums }));
+                    let sums = &mut sums[tap * plan.width()..];
+                    for_tile!(plan.tile, isa.run(OuterTile::<A, V, N> { delta, input, walk, sums, pitch }));
                 }
             }
         }
@@ -241,7 +243,7 @@ fn piece_of_part(chunks: usize, part: usize, parts: usize) -> Range<usize> {
     chunks * part / parts..chunks * (part + 1) / parts
 }
 
-/// The merged sums, `[group][oc tile][ic tile][tap][N][V lanes]`: a block is an output tile.
+/// The merged sums, `[group][oc tile][ic tile][N][tap][V lanes]`: a block is an output tile.
 struct TileSums<'a, A> {
     shape: &'a ConvShape,
     plan: &'a OuterPlan,
@@ -260,8 +262,7 @@ impl<A: Sync> Sums<A> for TileSums<'_, A> {
     }
 
     fn at(&self, block: usize, ic: usize, tap: usize) -> &[A] {
-        let OuterPlan { ic_tiles, tile, .. } = self.plan;
-        let row = ((block * ic_tiles + ic / tile.n) * self.shape.taps() + tap) * tile.n + ic % tile.n;
+        let row = (block * self.plan.ic_tiles * self.plan.tile.n + ic) * self.shape.taps() + tap;
         &self.sums[row * self.plan.width()..][..self.channels(block).len()]
     }
 }

@@ -86,8 +86,13 @@ fn write_block<T: Element>(
         let pitch = if is_single { ics * taps } else { channel_stride.unsigned_abs() };
         let rows = |weight: usize| sums.at(block, weight / taps, weight % taps);
         let out = &mut gradient.data_mut()[start..];
-        let put = |out: &mut T, sum| update.apply(out, sum);
-        isa.run(Transpose { rows, count: ics * taps, out, pitch, put });
+        if update == Update::overwrite() {
+            let put = |out: &mut T, sum| *out = T::from_acc(sum);
+            isa.run(Transpose { rows, count: ics * taps, out, pitch, put });
+        } else {
+            let put = |out: &mut T, sum| update.apply(out, sum);
+            isa.run(Transpose { rows, count: ics * taps, out, pitch, put });
+        }
         return;
     }
     for ic in 0..ics {
