@@ -3,7 +3,7 @@
 //! Kernels see every problem as three-dimensional, with leading axes of length 1 where there are fewer. A shape stores
 //! the padding before the input and the *output size*; the padding after the input follows from them. Two ways of
 //! writing the same sum (a generous end padding that no output reads, or the exact one) are therefore one shape, with
-//! one hash and one text form.
+//! one hash and one text form. For the same reason the stride of an axis with a single output is 1.
 
 mod build;
 mod text;
@@ -226,4 +226,10 @@ pub(crate) fn positions([d, h, w]: [Range<usize>; 3]) -> impl Iterator<Item = [u
         let w = w.clone();
         h.clone().flat_map(move |h| w.clone().map(move |w| [d, h, w]))
     })
+}
+
+/// A product of sizes that stops at the largest one: scratch of that many elements is refused by any limit or allocator.
+#[inline]
+pub(crate) fn saturating_product(sizes: impl IntoIterator<Item = usize>) -> usize {
+    sizes.into_iter().fold(1, usize::saturating_mul)
 }

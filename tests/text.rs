@@ -208,6 +208,8 @@ proptest! {
     ) {
         let text = format!("mb3g{g}ic{}iw{i}oc{}ow{o}kw{k}sw{s}pw{p}dw{d}", g * ic, g * oc);
         let shape = read(&text);
+        // Nothing is a stride apart on an axis of one output: its stride is 1, whatever was given.
+        let s = if o == 1 { 1 } else { s };
         let axis = convgrad::Axis { input: i, kernel: k, output: o, stride: s, dilation: d + 1, padding: p };
         prop_assert_eq!(shape.spatial_axes(), [axis]);
         prop_assert_eq!((shape.groups(), shape.in_channels(), shape.out_channels()), (g, g * ic, g * oc));

@@ -170,7 +170,7 @@ impl ConvShape {
         groups: usize,
         in_channels: usize,
         out_channels: usize,
-        axes: [Axis; 3],
+        mut axes: [Axis; 3],
     ) -> Result<ConvShape, Error> {
         let counts =
             [("batch", batch), ("groups", groups), ("in_channels", in_channels), ("out_channels", out_channels)];
@@ -184,7 +184,11 @@ impl ConvShape {
                 return Err(Error::Groups { field, channels, groups });
             }
         }
-        for a in &axes {
+        for a in &mut axes {
+            if a.output == 1 {
+                // Nothing is a stride apart. A stride of 1 is the same problem, however absurd the one given was.
+                a.stride = 1;
+            }
             // Positions are computed as isize: the last one touched, and the padding before it, must fit.
             let last =
                 (a.output - 1).checked_mul(a.stride).and_then(|n| n.checked_add(checked_extent(a.kernel, a.dilation)?));

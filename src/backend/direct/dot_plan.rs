@@ -1,7 +1,7 @@
 //! How the dot kernel lays a problem flat, and how it cuts it: plain data, computed from the shape and the registers.
 
-use super::window::{piece, pieces};
-use crate::shape::{Axis, ConvShape};
+use super::window::{gcd, piece, pieces};
+use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::dot::{cycles, fits};
 use crate::simd::tile::Tile;
@@ -43,7 +43,7 @@ pub(super) struct PhasedAxis {
 
 impl PhasedAxis {
     fn new(axis: Axis, outputs: usize) -> PhasedAxis {
-        let phases = (1..axis.stride).find(|p| (p * axis.dilation).is_multiple_of(axis.stride)).unwrap_or(axis.stride);
+        let phases = axis.stride / gcd(axis.stride, axis.dilation);
         let len = outputs + (axis.kernel - 1) * axis.dilation / axis.stride;
         PhasedAxis { axis, outputs, phases: phases.min(axis.kernel), len }
     }
@@ -130,17 +130,15 @@ impl DotPlan {
 
     /// Cycles of the whole problem on one core: what the choice among kernels weighs.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        let [ocs, ics] = [shape.group_out_channels(), shape.group_in_channels()];
-        let steps = self.stream_len() / self.lanes;
-        let segments = self.stream_len().div_ceil(SEGMENT);
-        let tiles = self.tiles(shape) as f64;
-        let misses = if (ocs + ics) * SEGMENT.min(self.stream_len()) > CACHED_ELEMENTS { 2.0 } else { 1.0 };
-        let multiply = tiles * (steps as f64 * cycles(self.tile) * misses + (segments * CALL_CYCLES) as f64);
-        let lines = (ocs + ics) * (self.phase_len() / self.axes[2].len);
-        let pack = (ocs * self.delta_len() + ics * self.input_len()) as f64 + (lines * LINE_CYCLES) as f64;
-        let units = (shape.groups() * self.units(shape)) as f64;
-        let totals = (self.unit_parts * shape.weights_len() * TOTAL_CYCLES) as f64;
-        units * (multiply + pack) + totals
+        let [ocs, ics] = [shape.group_out_channels() as f64, shape.group_in_channels() as f64];
+        let [steps, segments] = [self.lanes, SEGMENT].map(|len| self.stream_len().div_ceil(len) as f64);
+        let cached = (ocs + ics) * SEGMENT.min(self.stream_len()) as f64 <= CACHED_ELEMENTS;
+        let misses = if cached { 1.0 } else { 2.0 };
+        let multiply = self.tiles(shape) as f64 * (steps * cycles(self.tile) * misses + segments * CALL_CYCLES);
+        let lines = (ocs + ics) * (self.phase_len() / self.axes[2].len) as f64;
+        let pack = ocs * self.delta_len() as f64 + ics * self.input_len() as f64 + lines * LINE_CYCLES;
+        let units = shape.groups() as f64 * self.units(shape) as f64;
+        units * (multiply + pack) + TOTAL_CYCLES * self.unit_parts as f64 * shape.weights_len() as f64
     }
 
     /// Additions the longest chain of roundings has: a segment in lanes, the segments and units of a slot, the lanes,
@@ -153,7 +151,7 @@ impl DotPlan {
 
     /// Elements of scratch.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        self.slots(shape) * self.slot_len(shape)
+        self.slots(shape).saturating_mul(self.slot_len(shape))
     }
 
     /// Slots, those of the same groups one after the other.
@@ -164,52 +162,55 @@ impl DotPlan {
     /// Elements of a slot: its packed delta and input, its sums in lanes, and its sums.
     pub fn slot_len(&self, shape: &ConvShape) -> usize {
         let [delta, input, lane_sums] = self.slot_parts(shape);
-        delta + input + lane_sums + self.slot_groups * shape.weights_len() / shape.groups()
+        let sums = self.slot_groups.saturating_mul(shape.weights_len() / shape.groups());
+        [delta, input, lane_sums, sums].into_iter().fold(0, usize::saturating_add)
     }
 
     /// Elements of the first three parts of a slot.
     pub fn slot_parts(&self, shape: &ConvShape) -> [usize; 3] {
-        let delta = shape.group_out_channels() * self.delta_len();
-        let input = shape.group_in_channels() * self.input_len() + self.lanes;
-        let lane_sums = self.tiles(shape) * self.tile.v * self.tile.n * self.lanes;
+        let delta = shape.group_out_channels().saturating_mul(self.delta_len());
+        let input = shape.group_in_channels().saturating_mul(self.input_len()).saturating_add(self.lanes);
+        let lane_sums = saturating_product([self.tiles(shape), self.tile.v, self.tile.n, self.lanes]);
         [delta, input, lane_sums]
     }
 
     /// Elements from a row, and from a plane, to the next.
     pub fn pitches(&self) -> [usize; 2] {
-        [self.axes[2].len, self.axes[1].len * self.axes[2].len]
+        [self.axes[2].len, self.axes[1].len.saturating_mul(self.axes[2].len)]
     }
 
     /// Elements by which a row of taps shifts delta.
     pub fn row_shift(&self) -> usize {
-        self.axes[1].axis.dilation * self.pitches()[0]
+        self.axes[1].axis.dilation.saturating_mul(self.pitches()[0])
     }
 
     /// Zeros before each channel of delta: the greatest shift within a tile.
     pub fn lead(&self) -> usize {
-        if self.shifts_rows { (self.tile.v - 1) * self.row_shift() } else { 0 }
+        if self.shifts_rows { self.row_shift().saturating_mul(self.tile.v - 1) } else { 0 }
     }
 
     /// Elements of a stream: from the first output to the last one, shifted the most, in whole vectors.
     pub fn stream_len(&self) -> usize {
         let [row, plane] = self.pitches();
         let [depths, rows, columns] = self.axes.map(|a| a.outputs);
-        ((depths - 1) * plane + (rows - 1) * row + columns + self.lead()).next_multiple_of(self.lanes)
+        let grid = plane.saturating_mul(depths - 1).saturating_add(row.saturating_mul(rows - 1));
+        let len = grid.saturating_add(columns).saturating_add(self.lead());
+        len.div_ceil(self.lanes).saturating_mul(self.lanes)
     }
 
     /// Elements of one channel of packed delta.
     pub fn delta_len(&self) -> usize {
-        self.lead() + self.stream_len()
+        self.lead().saturating_add(self.stream_len())
     }
 
     /// Elements of one phase of a channel of the packed input.
     pub fn phase_len(&self) -> usize {
-        self.axes.iter().map(|a| a.len).product()
+        saturating_product(self.axes.map(|a| a.len))
     }
 
     /// Elements of one channel of the packed input, all phases.
     pub fn input_len(&self) -> usize {
-        self.phase_len() * self.axes.iter().map(|a| a.phases).product::<usize>()
+        saturating_product(self.axes.map(|a| a.phases)).saturating_mul(self.phase_len())
     }
 
     /// Streams of delta that a tile chooses from: rows of taps, all of one output channel, or output channels.
@@ -254,13 +255,13 @@ impl DotPlan {
 }
 
 /// Elements of a segment of all channels that still come from the L2 cache (1 MiB of f32, with room to spare).
-const CACHED_ELEMENTS: usize = 128 << 10;
+const CACHED_ELEMENTS: f64 = 131072.0;
 
 /// Cycles beside its steps that a call of the kernel takes, finding its streams included.
-const CALL_CYCLES: usize = 80;
+const CALL_CYCLES: f64 = 80.0;
 
 /// Cycles that packing a line takes beside its elements.
-const LINE_CYCLES: usize = 25;
+const LINE_CYCLES: f64 = 25.0;
 
 /// Cycles in which the lanes of an entry are added up and written.
-const TOTAL_CYCLES: usize = 20;
+const TOTAL_CYCLES: f64 = 20.0;

@@ -4,7 +4,7 @@
 //! which is why the result's bits do not depend on them.
 
 use super::window::{AxisWindow, piece, pieces};
-use crate::shape::ConvShape;
+use crate::shape::{ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::outer::{cycles, fits};
 use crate::simd::tile::Tile;
@@ -95,14 +95,20 @@ impl OuterPlan {
 
     /// Cycles of the whole problem on one core: what the choice among kernels weighs.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        let tiles = (shape.groups() * self.oc_tiles * self.ic_tiles * shape.taps()) as f64;
-        let rows = (shape.terms() / shape.axes()[2].output * ROW_CYCLES) as f64;
-        let calls = (shape.terms().div_ceil(self.chunk) * CALL_CYCLES) as f64;
-        let multiply = tiles * (shape.terms() as f64 * cycles(self.tile) + rows + calls);
-        let [delta, input] = [shape.output_positions(), shape.axes().iter().map(|a| a.input).product()];
-        let packed = delta * self.oc_tiles * self.width() + input * self.ic_tiles * self.tile.n;
-        let pack = PACKING_CYCLES * (shape.batch() * shape.groups() * packed) as f64;
-        multiply + pack + SUM_CYCLES * ((self.parts + 1) * self.sums_len(shape)) as f64
+        let tiles = saturating_product([shape.groups(), self.oc_tiles, self.ic_tiles, shape.taps()]) as f64;
+        let terms = shape.terms() as f64;
+        let rows = terms / shape.axes()[2].output as f64;
+        let calls = shape.terms().div_ceil(self.chunk) as f64;
+        let multiply = tiles * (terms * cycles(self.tile) + rows * ROW_CYCLES + calls * CALL_CYCLES);
+        let sums = self.parts as f64 * self.sums_len(shape) as f64;
+        multiply + PACKING_CYCLES * self.packed_elements(shape) + SUM_CYCLES * (sums + self.sums_len(shape) as f64)
+    }
+
+    /// Elements packed in all windows together, were bands not to share input rows.
+    fn packed_elements(&self, shape: &ConvShape) -> f64 {
+        let input: f64 = shape.axes().iter().map(|a| a.input as f64).product();
+        let delta = (self.oc_tiles * self.width()) as f64 * shape.output_positions() as f64;
+        shape.batch() as f64 * shape.groups() as f64 * (delta + (self.ic_tiles * self.tile.n) as f64 * input)
     }
 
     /// Additions the longest chain of roundings has: a chunk in registers, then all chunks, then the parts.
@@ -113,7 +119,7 @@ impl OuterPlan {
 
     /// Elements of scratch: all copies of the sums, then both panels of the largest window.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        self.parts * self.sums_len(shape) + self.panel_elements(shape, self.images)
+        self.parts.saturating_mul(self.sums_len(shape)).saturating_add(self.panel_elements(shape, self.images))
     }
 
     /// Output channels of a tile: the width of a position in delta's panel.
@@ -123,12 +129,12 @@ impl OuterPlan {
 
     /// Elements of one tile's sums, all taps.
     pub fn tile_len(&self, shape: &ConvShape) -> usize {
-        shape.taps() * self.tile.n * self.width()
+        saturating_product([shape.taps(), self.tile.n, self.width()])
     }
 
     /// Elements of one copy of all sums.
     pub fn sums_len(&self, shape: &ConvShape) -> usize {
-        shape.groups() * self.oc_tiles * self.ic_tiles * self.tile_len(shape)
+        saturating_product([shape.groups(), self.oc_tiles, self.ic_tiles, self.tile_len(shape)])
     }
 
     /// Upper bound of the elements of both panels for a window of so many images. The input panel has one column more
@@ -136,10 +142,11 @@ impl OuterPlan {
     fn panel_elements(&self, shape: &ConvShape, images: usize) -> usize {
         let axes = shape.axes();
         let outputs: [usize; 3] = std::array::from_fn(|i| if i == self.band_axis { self.band } else { axes[i].output });
-        let inputs: usize = (0..3).map(|i| AxisWindow::longest(&axes[i], outputs[i])).product();
-        let delta = self.oc_tiles * self.width() * outputs.iter().product::<usize>();
-        let input = self.ic_tiles * self.tile.n * inputs;
-        shape.groups() * images * (delta + input) + self.tile.n * axes[2].stride
+        let inputs = saturating_product((0..3).map(|i| AxisWindow::longest(&axes[i], outputs[i])));
+        let delta = saturating_product([self.oc_tiles, self.width()].into_iter().chain(outputs));
+        let input = saturating_product([self.ic_tiles, self.tile.n, inputs]);
+        let panels = saturating_product([shape.groups(), images, delta.saturating_add(input)]);
+        panels.saturating_add(saturating_product([self.tile.n, axes[2].stride]))
     }
 
     /// Windows of the problem.
@@ -241,8 +248,8 @@ impl<'w> Chunks<'w> {
 const PACKING_CYCLES: f64 = 1.0;
 
 /// Cycles beside its positions that a row takes in the kernel, and a call of it.
-const ROW_CYCLES: usize = 8;
-const CALL_CYCLES: usize = 80;
+const ROW_CYCLES: f64 = 8.0;
+const CALL_CYCLES: f64 = 80.0;
 
 /// Cycles in which a sum is cleared, and written in the end.
 const SUM_CYCLES: f64 = 0.5;

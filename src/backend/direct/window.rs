@@ -61,7 +61,8 @@ fn step(axis: &Axis) -> usize {
     if axis.kernel == 1 { axis.stride } else { gcd(axis.stride, axis.dilation) }
 }
 
-fn gcd(a: usize, b: usize) -> usize {
+/// The greatest common divisor.
+pub(super) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
