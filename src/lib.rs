@@ -53,6 +53,7 @@
 
 mod backend;
 mod bias;
+pub mod catalog;
 mod element;
 mod error;
 mod gemm;
@@ -73,3 +74,8 @@ pub use registry::{Registered, backends, backends_on, by_name, reference};
 pub use shape::{Axis, ConvBuilder, ConvShape, NamedShape, Op, PerAxis};
 pub use simd::Isa;
 pub use tensor::{Layout, View, ViewMut};
+
+/// The README's examples, run with the documentation's own.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

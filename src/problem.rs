@@ -171,6 +171,7 @@ impl<'a, T: Element> Forward<'a, T> {
     }
 
     /// Shape, input, weights, bias and output, for a backend outside this crate.
+    #[expect(clippy::type_complexity, reason = "the operands in the order of the constructor")]
     pub fn into_parts(self) -> (&'a ConvShape, View<'a, T>, View<'a, T>, Option<&'a [T]>, ViewMut<'a, T>) {
         (self.shape, self.input, self.weights, self.bias, self.output)
     }

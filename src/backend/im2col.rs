@@ -31,8 +31,6 @@
 //! One call of matrixmultiply allocates its packing buffer (at most 256 by 64 and 256 by 1024 elements); all else lives
 //! in the caller's scratch.
 
-#[cfg(test)]
-mod agreement;
 mod forward;
 mod gradient;
 mod plan;

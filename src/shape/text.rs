@@ -103,8 +103,9 @@ impl FromStr for NamedShape {
             _ => 2,
         };
         for axis in first + 1..3 {
-            for size in 0..SIZE_LETTERS.len() {
-                sizes[axis][size] = sizes[axis][size].or(sizes[axis - 1][size]);
+            let above = sizes[axis - 1];
+            for (size, above) in sizes[axis].iter_mut().zip(above) {
+                *size = size.or(above);
             }
         }
         let mut axes = [Axis::ABSENT; 3];

@@ -43,7 +43,7 @@ pub(super) struct PhasedAxis {
 
 impl PhasedAxis {
     fn new(axis: Axis, outputs: usize) -> PhasedAxis {
-        let phases = (1..axis.stride).find(|p| p * axis.dilation % axis.stride == 0).unwrap_or(axis.stride);
+        let phases = (1..axis.stride).find(|p| (p * axis.dilation).is_multiple_of(axis.stride)).unwrap_or(axis.stride);
         let len = outputs + (axis.kernel - 1) * axis.dilation / axis.stride;
         PhasedAxis { axis, outputs, phases: phases.min(axis.kernel), len }
     }

@@ -22,7 +22,7 @@ use super::pack::{Positions, pack};
 use super::window::AxisWindow;
 use super::write::{Sums, write};
 use crate::element::Element;
-use crate::partition::{for_each_chunk, merge_copies};
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, merge_copies};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::outer::{OuterTile, Walk};
@@ -40,8 +40,12 @@ pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &OuterPlan, 
         let window = plan.window(shape, index);
         let delta_len = shape.groups() * plan.oc_tiles * plan.width() * window.delta_positions() * window.images.len();
         let (delta_panel, input_panel) = panels.split_at_mut(delta_len);
-        pack_delta(shape, plan, isa, &window, &delta, delta_panel);
-        pack_input(shape, plan, isa, &window, &input, input_panel);
+        let elements = (delta_panel.len() + input_panel.len()) as f64;
+        join(
+            elements * ELEMENT_FLOPS,
+            || pack_delta(shape, plan, isa, &window, &delta, delta_panel),
+            || pack_input(shape, plan, isa, &window, &input, input_panel),
+        );
         let panel = |data, lens, width| Panel { data, images: window.images.len(), lens, width };
         let delta = panel(&*delta_panel, window.axes.each_ref().map(|a| a.outputs.len()), plan.width());
         let input = panel(&*input_panel, window.axes.each_ref().map(|a| a.len), plan.tile.n);
@@ -104,7 +108,7 @@ fn pack_tiles<T: Element>(
     if image_len == 0 {
         return;
     }
-    for_each_chunk(panel, image_len, panel.len() as f64, |index, panel| {
+    for_each_chunk(panel, image_len, panel.len() as f64 * ELEMENT_FLOPS, |index, panel| {
         let (tile, image) = (index / window.images.len(), index % window.images.len());
         let (group, tile) = (tile / tiles, tile % tiles);
         let first = tile * width;

@@ -1,0 +1,82 @@
+//! Problems large enough to be cut into many tasks, tiles, parts and pieces, against the reference run in `f64`.
+//!
+//! Random problems (`agreement.rs`) are small so that there can be many; seams between pieces show only here. Whole
+//! numbers, whose sums do not round, must agree to the last bit; reals must keep the bound, and the same bits on any
+//! number of threads, since a rounding in every addition makes any change of order show.
+
+mod reference;
+
+use convgrad::{Backend, ConvShape, Op, Update};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
+
+/// Whole numbers up to this in operands: 16 times the longest sum here stays far below 2^24, where f32 begins to round.
+const INTEGER: usize = 4;
+
+/// Many images, many channels, one channel, depthwise, three axes, one long axis, hardly any positions.
+const SHAPES: [&str; 8] = [
+    "mb9ic40ih14oc24oh14kh3ph1",
+    "mb2ic70ih14oc20oh7kh3sh2ph1",
+    "mb3ic300ih9oc270oh9kh1",
+    "mb1ic1ih120oc6oh110kh11",
+    "mb20g40ic40ih30oc40oh30kh3ph1",
+    "mb2g2ic8id5ih20iw31oc6od4oh18ow31kd2kh3kw1",
+    "mb1ic2iw30000oc30ow29998kw3",
+    "mb2000ic6ih3oc40oh2kh2",
+];
+
+fn pools<const N: usize>(threads: [usize; N]) -> [ThreadPool; N] {
+    threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
+
+/// What compute the operation, without the reference, which would be compared with itself.
+fn judged(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<f32>>> {
+    every_backend().into_iter().filter(move |b| b.name() != "naive" && b.supports(op, shape).is_ok())
+}
+
+#[test]
+fn whole_numbers_agree_to_the_last_bit() {
+    let permuted = Arrangement { order: [4, 1, 3, 0, 2], ..Arrangement::NCHW };
+    let pools = pools([1, 3]);
+    for text in SHAPES {
+        let shape: ConvShape = text.parse().unwrap();
+        for arrangement in [Arrangement::NCHW, Arrangement::NHWC, permuted.clone()] {
+            let mut random = Random::new(7);
+            let layer = Layer::<f32>::new(shape, &[(); 3].map(|_| arrangement.clone()), || random.integer(INTEGER));
+            for op in OPS {
+                let expected = layer.sums(op);
+                for backend in judged(op, &shape) {
+                    for pool in &pools {
+                        let mut result = Operand::poisoned(&result_dims(&shape, op), &arrangement);
+                        let done = pool.install(|| layer.execute(&*backend, op, &mut result, Update::overwrite()));
+                        done.expect("a supported operation");
+                        let given: Vec<f64> = result.values().into_iter().map(f64::from).collect();
+                        let context =
+                            format!("{op} of {shape} in {:?} by {}", arrangement.order, backend.description());
+                        assert!(given == expected, "{context} on {} threads", pool.current_num_threads());
+                        assert!(result.surroundings_untouched(), "{context} wrote outside its view");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn reals_keep_their_bound_and_their_bits() {
+    let pools = pools([1, 2, 3, 8]);
+    for text in SHAPES {
+        let shape: ConvShape = text.parse().unwrap();
+        let mut random = Random::new(11);
+        let layer = Layer::<f32>::contiguous(shape, || random.real());
+        for op in OPS {
+            let truth = layer.truth(op);
+            for backend in judged(op, &shape) {
+                let [one, others @ ..] = pools.each_ref().map(|pool| pool.install(|| layer.compute(&*backend, op)));
+                let context = || format!("{op} of {shape} by {}", backend.description());
+                truth.assert_within(&one, backend.error_bound(op, &shape), context);
+                assert!(others.iter().all(|other| *other == one), "{}: threads change the result", context());
+            }
+        }
+    }
+}
