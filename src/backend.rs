@@ -10,8 +10,9 @@ pub(crate) mod naive;
 
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
+use crate::op::Op;
 use crate::problem::{BiasGradient, Forward, Problem, Update, WeightGradient};
-use crate::shape::{ConvShape, Op};
+use crate::shape::ConvShape;
 use crate::tensor::{View, ViewMut};
 
 /// What a backend spends on a problem.

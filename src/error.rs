@@ -4,7 +4,7 @@
 //! caller can act on it and a person can read it. Nothing in this crate panics on input that passes through a checked
 //! function, and nothing is written before all checks have passed.
 
-use crate::shape::Op;
+use crate::op::Op;
 
 /// Why a problem, an operand or a call was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -5,7 +5,8 @@
 
 use crate::element::Element;
 use crate::error::Error;
-use crate::shape::{ConvShape, Op};
+use crate::op::Op;
+use crate::shape::ConvShape;
 use crate::tensor::{View, ViewMut};
 
 /// How a result `g` meets what the output holds: `output = scale * g`, or `output += scale * g`.

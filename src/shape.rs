@@ -11,33 +11,10 @@ mod text;
 pub use build::{ConvBuilder, PerAxis};
 pub use text::NamedShape;
 
-use std::fmt;
 use std::ops::Range;
 
 /// Names of the three spatial axes, in storage order.
 pub(crate) const AXIS_NAMES: [&str; 3] = ["depth", "height", "width"];
-
-/// What is computed of a convolution layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Op {
-    /// `dE/dw`: the reason this crate exists.
-    WeightGradient,
-    /// `dE/db`: the error summed over batch and positions.
-    BiasGradient,
-    /// `x = w * o + b`: the layer itself.
-    Forward,
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Op::WeightGradient => "weight gradient",
-            Op::BiasGradient => "bias gradient",
-            Op::Forward => "forward pass",
-        })
-    }
-}
 
 /// One spatial axis of a problem: sizes of input, kernel and output, and how they meet.
 ///

@@ -14,8 +14,9 @@
 use super::{Backend, Cost};
 use crate::element::Element;
 use crate::error::Unsupported;
+use crate::op::Op;
 use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
-use crate::shape::{ConvShape, Op, positions};
+use crate::shape::{ConvShape, positions};
 
 /// See the [module](self).
 #[derive(Debug, Clone, Copy, Default)]

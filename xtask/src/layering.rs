@@ -14,8 +14,9 @@ use std::vec::IntoIter;
 /// The rooms from the ground up; those of one line may import each other. `name::*` stands for the files of a folder,
 /// each a room of its own that imports none of the others.
 pub const ROOMS: &[&[&str]] = &[
-    // A refusal names the operation it refuses, a shape refuses.
-    &["error", "shape"],
+    &["op"],
+    &["error"],
+    &["shape"],
     &["tensor"],
     &["simd"],
     &["gemm"],

@@ -1,0 +1,25 @@
+//! The passes of a convolution layer that backends compute.
+
+use std::fmt;
+
+/// What is computed of a convolution layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Op {
+    /// `dE/dw`: the reason this crate exists.
+    WeightGradient,
+    /// `dE/db`: the error summed over batch and positions.
+    BiasGradient,
+    /// `x = w * o + b`: the layer itself.
+    Forward,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Op::WeightGradient => "weight gradient",
+            Op::BiasGradient => "bias gradient",
+            Op::Forward => "forward pass",
+        })
+    }
+}
