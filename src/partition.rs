@@ -12,6 +12,7 @@
 use crate::element::Element;
 use crate::tensor::ViewMut;
 use rayon::prelude::*;
+use std::ops::Add;
 
 /// Work below this stays on the caller's thread.
 ///
@@ -51,15 +52,15 @@ pub(crate) fn for_each_chunk<A: Send>(
     }
 }
 
-/// Adds equally long copies, which lie one after the other, into the first, in their order.
-pub(crate) fn merge_copies<A: Copy + Send + Sync + std::ops::Add<Output = A>>(copies: &mut [A], len: usize) {
-    let (total, others) = copies.split_at_mut(len.min(copies.len()));
-    if others.is_empty() {
-        return;
-    }
+/// Adds copies of the sums to the first of them, in their order.
+pub(crate) fn add_in_order<'a, A: Copy + Send + Sync + Add<Output = A> + 'a>(
+    sums: &mut [A],
+    copies: impl ExactSizeIterator<Item = &'a [A]> + Clone + Sync,
+) {
     let chunk_len = 4096;
-    for_each_chunk(total, chunk_len, others.len() as f64, |index, chunk| {
-        for copy in others.chunks_exact(len) {
+    let work = (sums.len() * copies.len()) as f64;
+    for_each_chunk(sums, chunk_len, work, |index, chunk| {
+        for copy in copies.clone() {
             for (sum, &term) in chunk.iter_mut().zip(&copy[index * chunk_len..]) {
                 *sum = *sum + term;
             }

@@ -11,7 +11,7 @@ mod dot_plan;
 mod dot_streams;
 mod outer;
 mod outer_plan;
-mod pack;
+mod panel;
 mod window;
 mod write;
 

@@ -21,6 +21,8 @@ pub(crate) struct Transpose<'o, O, Rows, Put> {
     pub count: usize,
     pub out: &'o mut [O],
     pub pitch: usize,
+    /// Columns done for all rows before the next ones are begun: as many as stay in the L1 cache.
+    pub block: usize,
     pub put: Put,
 }
 
@@ -37,48 +39,65 @@ where
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Transpose { rows, count, out, pitch, put } = self;
-        let lanes = L::lanes::<S>();
-        let mut first = 0;
-        while lanes >= RUN && first + RUN <= count {
-            // Arrays are written out: `map` and `from_fn` are not always inlined, and lose the instruction set then.
-            let rows = [rows(first), rows(first + 1), rows(first + 2), rows(first + 3)];
-            let [a, b, c, d] = [
-                L::as_vectors::<S>(rows[0]),
-                L::as_vectors::<S>(rows[1]),
-                L::as_vectors::<S>(rows[2]),
-                L::as_vectors::<S>(rows[3]),
-            ];
-            let whole = a.0.len() * lanes * pitch;
-            let vectors = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
-            for (((&a, &b), (&c, &d)), out) in vectors.zip(out.chunks_mut(lanes * pitch)) {
-                let vectors = L::interleave(simd, [a, b, c, d]);
-                let runs = L::as_runs(&vectors);
-                for (column, out) in out.chunks_mut(pitch).enumerate() {
-                    let Some([w, x, y, z]) = out[first..].first_chunk_mut::<RUN>() else { continue };
-                    // Written out, the four are one store where `put` is a copy.
-                    let [a, b, c, d] = runs[L::run_of_lane(column, lanes)];
-                    put(w, a);
-                    put(x, b);
-                    put(y, c);
-                    put(z, d);
-                }
-            }
-            let rest = out.get_mut(whole..).unwrap_or_default();
-            let numbers = a.1.iter().zip(b.1).zip(c.1.iter().zip(d.1));
-            for (((&a, &b), (&c, &d)), out) in numbers.zip(rest.chunks_mut(pitch)) {
-                let Some([w, x, y, z]) = out[first..].first_chunk_mut::<RUN>() else { continue };
+        let Transpose { rows, count, out, pitch, block, put } = self;
+        let len = if count > 0 { rows(0).len() } else { 0 };
+        for (start, out) in (0..len).step_by(block).zip(out.chunks_mut(block * pitch)) {
+            let end = len.min(start + block);
+            transpose_block(simd, |r| &rows(r)[start..end], count, out, pitch, &put);
+        }
+    }
+}
+
+#[inline(always)]
+fn transpose_block<'i, L: Lane, O, S: Simd>(
+    simd: S,
+    rows: impl Fn(usize) -> &'i [L],
+    count: usize,
+    out: &mut [O],
+    pitch: usize,
+    put: &impl Fn(&mut O, L),
+) {
+    let lanes = L::lanes::<S>();
+    let mut first = 0;
+    while lanes >= RUN && first + RUN <= count {
+        // Arrays are written out: `map` and `from_fn` are not always inlined, and lose the instruction set then.
+        let rows = [rows(first), rows(first + 1), rows(first + 2), rows(first + 3)];
+        let [a, b, c, d] = [
+            L::as_vectors::<S>(rows[0]),
+            L::as_vectors::<S>(rows[1]),
+            L::as_vectors::<S>(rows[2]),
+            L::as_vectors::<S>(rows[3]),
+        ];
+        let whole = a.0.len() * lanes * pitch;
+        let vectors = a.0.iter().zip(b.0).zip(c.0.iter().zip(d.0));
+        for (((&a, &b), (&c, &d)), out) in vectors.zip(out.chunks_mut(lanes * pitch)) {
+            let vectors = L::interleave(simd, [a, b, c, d]);
+            let runs = L::as_runs(&vectors);
+            // A constant count, so that the loop is unrolled and the runs are stored from their registers.
+            for column in 0..lanes {
+                let Some([w, x, y, z]) = out[column * pitch + first..].first_chunk_mut::<RUN>() else { continue };
+                // Written out, the four are one store where `put` is a copy.
+                let [a, b, c, d] = runs[L::run_of_lane(column, lanes)];
                 put(w, a);
                 put(x, b);
                 put(y, c);
                 put(z, d);
             }
-            first += RUN;
         }
-        for r in first..count {
-            for (out, &number) in out.chunks_mut(pitch).zip(rows(r)) {
-                put(&mut out[r], number);
-            }
+        let rest = out.get_mut(whole..).unwrap_or_default();
+        let numbers = a.1.iter().zip(b.1).zip(c.1.iter().zip(d.1));
+        for (((&a, &b), (&c, &d)), out) in numbers.zip(rest.chunks_mut(pitch)) {
+            let Some([w, x, y, z]) = out[first..].first_chunk_mut::<RUN>() else { continue };
+            put(w, a);
+            put(x, b);
+            put(y, c);
+            put(z, d);
+        }
+        first += RUN;
+    }
+    for r in first..count {
+        for (out, &number) in out.chunks_mut(pitch).zip(rows(r)) {
+            put(&mut out[r], number);
         }
     }
 }
@@ -100,6 +119,7 @@ mod tests {
                     count,
                     out: &mut out,
                     pitch,
+                    block: 33,
                     put: |out: &mut L, number| *out = number,
                 });
                 for (i, &value) in out.iter().enumerate() {

@@ -29,9 +29,9 @@
 use super::dot_pack::{pack_delta, pack_input};
 use super::dot_plan::DotPlan;
 use super::dot_streams::Streams;
-use super::write::{Sums, write};
+use super::write::{SumRows, Sums, write};
 use crate::element::Element;
-use crate::partition::for_each_chunk;
+use crate::partition::{add_in_order, for_each_chunk};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::Isa;
@@ -49,11 +49,7 @@ pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &DotPlan, is
     let sums_at = plan.slot_parts(shape).iter().sum();
     for slots in slots.chunks_mut(plan.unit_parts * slot_len) {
         let (first, others) = slots.split_at_mut(slot_len);
-        for other in others.chunks(slot_len) {
-            for (sum, &term) in first[sums_at..].iter_mut().zip(&other[sums_at..]) {
-                *sum = *sum + term;
-            }
-        }
+        add_in_order(&mut first[sums_at..], others.chunks(slot_len).map(|slot| &slot[sums_at..]));
     }
     write(isa, shape, &SlotSums { shape, plan, slots }, gradient, update);
 }
@@ -92,7 +88,7 @@ impl<T: Element> Slot<'_, T> {
     }
 }
 
-/// The merged sums of all slots: a block is an output channel.
+/// The merged sums of all slots.
 struct SlotSums<'a, A> {
     shape: &'a ConvShape,
     plan: &'a DotPlan,
@@ -100,21 +96,17 @@ struct SlotSums<'a, A> {
 }
 
 impl<A: Sync> Sums<A> for SlotSums<'_, A> {
-    fn blocks(&self) -> usize {
-        self.shape.out_channels()
+    fn neighbours(&self, channel: usize) -> Range<usize> {
+        channel..channel + 1
     }
 
-    fn channels(&self, block: usize) -> Range<usize> {
-        block..block + 1
-    }
-
-    fn at(&self, block: usize, ic: usize, tap: usize) -> &[A] {
+    fn rows(&self, channels: Range<usize>) -> SumRows<'_, A> {
         let SlotSums { shape, plan, slots } = self;
-        let (group, oc) = (block / shape.group_out_channels(), block % shape.group_out_channels());
+        let (ocs, weights) = (shape.group_out_channels(), shape.group_in_channels() * shape.taps());
+        let (group, oc) = (channels.start / ocs, channels.start % ocs);
         let slot = group / plan.slot_groups * plan.unit_parts;
-        let of_group = group % plan.slot_groups * (shape.weights_len() / shape.groups());
         let sums_at = plan.slot_parts(shape).iter().sum::<usize>();
-        let weight = (oc * shape.group_in_channels() + ic) * shape.taps() + tap;
-        std::slice::from_ref(&slots[slot * plan.slot_len(shape) + sums_at + of_group + weight])
+        let first = (group % plan.slot_groups * ocs + oc) * weights;
+        SumRows { data: &slots[slot * plan.slot_len(shape) + sums_at + first..], pitch: 1, channels: 1 }
     }
 }

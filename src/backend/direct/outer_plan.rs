@@ -10,13 +10,25 @@ use crate::simd::outer::{cycles, fits};
 use crate::simd::tile::Tile;
 use std::ops::Range;
 
-/// Elements both panels of a window should have together, 8 MiB of f32; at least one image or band of outputs is taken.
-///
-/// Panels are written and then read again, so they should still be in cache, and the more threads wait for each other
-/// at the end of a window, the fewer windows there should be. For a 1x1 layer of 64 to 256 channels at 56x56, windows of
-/// 0.5, 2, 4 and 8 Mi elements ran at 122, 126, 95 and 68 GFLOP/s on one thread of a Zen 5 with 32 MiB of last-level
-/// cache; for a 7x7 layer of stride 2 on images, 0.5 and 2 Mi ran at 182 and 269 on two.
-const WINDOW_ELEMENTS: usize = 2 << 20;
+/// Elements both panels of a part's window should have together, 768 KiB of f32: panels are written and then read
+/// again, and so stay in an L2 cache of 1 MiB. At least one image or band of outputs is taken.
+const PART_WINDOW_ELEMENTS: usize = 192 << 10;
+
+/// Fewest elements worth a window of its own.
+const MIN_WINDOW_ELEMENTS: usize = 16 << 10;
+
+/// Parts that the windows are dealt to, so that a few threads share them evenly without waiting for each other.
+const PARTS: usize = 16;
+
+/// Fewest parts worth copies of the sums.
+const MIN_PARTS: usize = 4;
+
+/// Elements all copies of the sums may have: they are cleared and added up once, in cache.
+const MAX_PART_ELEMENTS: usize = 640 << 10;
+
+/// Elements both panels should have, 8 MiB of f32, where all threads share a window: fewer windows mean fewer passes
+/// over the sums and fewer waits for the slowest thread, and still panels come from the last-level cache.
+const SHARED_WINDOW_ELEMENTS: usize = 2 << 20;
 
 /// Bytes of delta in a chunk, which is read again for each tap and input tile: about an L1 cache.
 ///
@@ -24,11 +36,8 @@ const WINDOW_ELEMENTS: usize = 2 << 20;
 /// 87, 107, 110, 114, 117 on a 1x1 one (Zen 5, one thread); with more, a chain of roundings grows.
 const CHUNK_BYTES: usize = 48 << 10;
 
-/// Tasks there should be, so that a few threads share them evenly.
+/// Tasks there should be where all threads share a window.
 const MIN_TASKS: usize = 32;
-
-/// Elements all copies of the sums may have when positions are cut into parts.
-const MAX_PART_ELEMENTS: usize = 1 << 20;
 
 /// How a problem is cut: plain data, computed from the shape and the registers.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +54,7 @@ pub(super) struct OuterPlan {
     pub band: usize,
     /// Positions a chunk should have.
     pub chunk: usize,
-    /// Copies of the sums, each over its own part of every window's chunks.
+    /// Parts with sums and panels of their own, each over its share of the windows; 1 when all threads share a window.
     pub parts: usize,
     /// Input-channel tiles of one task.
     pub ic_tiles_of_task: usize,
@@ -74,23 +83,32 @@ impl OuterPlan {
             parts: 1,
             ic_tiles_of_task: 1,
         };
-        let image = plan.panel_elements(shape, 1);
-        if image <= WINDOW_ELEMENTS {
-            let windows = pieces(shape.batch(), WINDOW_ELEMENTS / image);
-            plan.images = shape.batch().div_ceil(windows);
-        } else {
-            plan.images = 1;
-            while plan.band > 1 && plan.panel_elements(shape, 1) > WINDOW_ELEMENTS {
-                plan.band = plan.band.div_ceil(2);
-            }
+        let all = plan.panel_elements(shape, shape.batch());
+        plan.cut_into_windows(shape, (all / PARTS).clamp(MIN_WINDOW_ELEMENTS, PART_WINDOW_ELEMENTS));
+        plan.parts = PARTS.min(plan.windows(shape));
+        plan.ic_tiles_of_task = ic_tiles;
+        if plan.parts < MIN_PARTS || plan.parts.saturating_mul(plan.sums_len(shape)) > MAX_PART_ELEMENTS {
+            plan.cut_into_windows(shape, SHARED_WINDOW_ELEMENTS);
+            plan.parts = 1;
+            let tiles = shape.groups() * oc_tiles * ic_tiles;
+            let mut divisors = (1..=ic_tiles).rev().filter(|d| ic_tiles % d == 0);
+            plan.ic_tiles_of_task = divisors.find(|d| tiles / d >= MIN_TASKS).unwrap_or(1);
         }
-        let tiles = shape.groups() * oc_tiles * ic_tiles;
-        let copies = (MAX_PART_ELEMENTS / plan.sums_len(shape)).max(1);
-        let chunks = Chunks::new(&plan, &plan.window(shape, 0)).count();
-        plan.parts = MIN_TASKS.div_ceil(tiles).min(copies).min(chunks);
-        let mut divisors = (1..=ic_tiles).rev().filter(|d| ic_tiles % d == 0);
-        plan.ic_tiles_of_task = divisors.find(|d| plan.parts * tiles / d >= MIN_TASKS).unwrap_or(1);
         plan
+    }
+
+    /// Cuts the batch, and images if need be, into windows of about so many elements.
+    fn cut_into_windows(&mut self, shape: &ConvShape, elements: usize) {
+        let outputs = shape.axes()[self.band_axis].output;
+        self.band = outputs;
+        let image = self.panel_elements(shape, 1);
+        if image <= elements {
+            let windows = pieces(shape.batch(), elements / image);
+            self.images = shape.batch().div_ceil(windows);
+        } else {
+            self.images = 1;
+            self.band = outputs.div_ceil(image.div_ceil(elements).min(outputs));
+        }
     }
 
     /// Cycles of the whole problem on one core: what the choice among kernels weighs.
@@ -117,9 +135,19 @@ impl OuterPlan {
         self.chunk.min(shape.terms()) + chunks + self.parts
     }
 
-    /// Elements of scratch: all copies of the sums, then both panels of the largest window.
+    /// Elements of scratch.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        self.parts.saturating_mul(self.sums_len(shape)).saturating_add(self.panel_elements(shape, self.images))
+        self.parts.saturating_mul(self.part_len(shape))
+    }
+
+    /// Elements of a part: its sums, then both panels of its largest window.
+    pub fn part_len(&self, shape: &ConvShape) -> usize {
+        self.sums_len(shape).saturating_add(self.panel_elements(shape, self.images))
+    }
+
+    /// Work to be split within a part: none where the parts are what is split.
+    pub fn work_within_part(&self, work: f64) -> f64 {
+        if self.parts > 1 { 0.0 } else { work }
     }
 
     /// Output channels of a tile: the width of a position in delta's panel.
@@ -152,6 +180,12 @@ impl OuterPlan {
     /// Windows of the problem.
     pub fn windows(&self, shape: &ConvShape) -> usize {
         pieces(shape.batch(), self.images) * pieces(shape.axes()[self.band_axis].output, self.band)
+    }
+
+    /// The windows of a part; there are at least as many windows as parts.
+    pub fn windows_of_part(&self, shape: &ConvShape, part: usize) -> Range<usize> {
+        let windows = self.windows(shape);
+        windows * part / self.parts..windows * (part + 1) / self.parts
     }
 
     /// The `index`-th window.
@@ -190,11 +224,6 @@ impl Window {
     /// Positions of one image in delta's panel.
     pub fn delta_positions(&self) -> usize {
         self.axes.iter().map(|a| a.outputs.len()).product()
-    }
-
-    /// Positions of one image in the input's panel.
-    pub fn input_positions(&self) -> usize {
-        self.axes.iter().map(|a| a.len).product()
     }
 }
 

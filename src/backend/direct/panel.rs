@@ -1,0 +1,167 @@
+//! Panels for the outer kernel: the channels of a window in tiles, position by position.
+//!
+//! ```text
+//! panel[tile][image][position][c] = source[image, first channel of tile + c, position]     0 beyond the group's channels
+//! ```
+//!
+//! Deviations from the plain loop, by where the source is contiguous:
+//! 1. along positions (NCHW): rows of channels are transposed;
+//! 2. along channels (NHWC): a position is one copy;
+//! 3. neither: element by element.
+
+use crate::element::Element;
+use crate::partition::for_each_chunk;
+use crate::simd::transpose::Transpose;
+use crate::simd::{Isa, Lane};
+use crate::tensor::View;
+use std::ops::Range;
+
+/// Positions to pack along one axis: `len` of them, `step` apart, from `first`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Positions {
+    pub first: usize,
+    pub step: usize,
+    pub len: usize,
+}
+
+/// How channels are dealt to tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Tiling {
+    pub groups: usize,
+    /// Channels of a group.
+    pub channels: usize,
+    /// Tiles of a group.
+    pub tiles: usize,
+    /// Channels of a tile.
+    pub width: usize,
+}
+
+/// A packed operand of a window: `[tile of all groups][image][position][width]`.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a, A> {
+    data: &'a [A],
+    images: usize,
+    /// Positions along depth, height, width.
+    lens: [usize; 3],
+    width: usize,
+}
+
+impl<'a, A: Lane> Panel<'a, A> {
+    /// Elements that packing takes.
+    pub fn len(images: usize, tiling: Tiling, positions: [Positions; 3]) -> usize {
+        tiling.groups * tiling.tiles * tiling.width * images * positions.iter().map(|p| p.len).product::<usize>()
+    }
+
+    /// Packs the images of a window, one image of one tile at a time, in parallel if `work` pays. What `panel` has
+    /// beyond [`len`](Self::len) stays behind the packed elements as it is.
+    pub fn pack<T: Element<Acc = A>>(
+        isa: Isa,
+        source: &View<'_, T>,
+        images: Range<usize>,
+        tiling: Tiling,
+        positions: [Positions; 3],
+        work: f64,
+        panel: &'a mut [A],
+    ) -> Panel<'a, A> {
+        let Tiling { channels, tiles, width, .. } = tiling;
+        let lens = positions.map(|p| p.len);
+        let image_len = width * lens.iter().product::<usize>();
+        // Outputs that read nothing but padding have no input to pack.
+        if image_len > 0 {
+            let packed = &mut panel[..Self::len(images.len(), tiling, positions)];
+            for_each_chunk(packed, image_len, work, |index, panel| {
+                let (tile, image) = (index / images.len(), index % images.len());
+                let (group, tile) = (tile / tiles, tile % tiles);
+                let first = tile * width;
+                let last = channels.min(first + width);
+                let channels = group * channels + first..group * channels + last;
+                pack(isa, source, images.start + image, channels, positions, width, panel);
+            });
+        }
+        Panel { data: panel, images: images.len(), lens, width }
+    }
+
+    /// The panel from a position of a tile's image on.
+    pub fn from(&self, tile: usize, image: usize, [depth, row, column]: [usize; 3]) -> &'a [A] {
+        let [depths, rows, columns] = self.lens;
+        let position = (((tile * self.images + image) * depths + depth) * rows + row) * columns + column;
+        &self.data[position * self.width..]
+    }
+
+    /// Elements from an image, a depth, a row, a column to the next.
+    pub fn pitches(&self) -> [usize; 4] {
+        let [depths, rows, columns] = self.lens;
+        [depths * rows * columns, rows * columns, columns, 1].map(|positions| positions * self.width)
+    }
+}
+
+/// Positions packed for all channels of a tile before the next ones: 16 KiB of a panel 32 wide.
+const BLOCK: usize = 128;
+
+/// Packs `channels` of one image into `panel`, whose positions are `width` elements wide.
+fn pack<T: Element>(
+    isa: Isa,
+    source: &View<'_, T>,
+    image: usize,
+    channels: Range<usize>,
+    [depth, height, row]: [Positions; 3],
+    width: usize,
+    panel: &mut [T::Acc],
+) {
+    let count = channels.len();
+    if row.len == 0 {
+        return;
+    }
+    // Rows that follow on each other are one long row, which is packed faster.
+    let [_, _, _, row_stride, column_stride] = source.strides5();
+    let follow = row_stride * height.step as isize == column_stride * (row.len * row.step) as isize;
+    let (height, row) = match follow {
+        true => (Positions { len: 1, ..height }, Positions { len: height.len * row.len, ..row }),
+        false => (height, row),
+    };
+    let mut lines = panel.chunks_exact_mut(row.len * width);
+    for d in 0..depth.len {
+        for (h, line) in (0..height.len).zip(&mut lines) {
+            if count < width {
+                line.fill(T::Acc::default());
+            }
+            let position =
+                [image, channels.start, depth.first + d * depth.step, height.first + h * height.step, row.first];
+            pack_line(isa, source, position, count, row, width, line);
+        }
+    }
+}
+
+/// Packs `row.len` positions of `count` channels, from `position` on.
+fn pack_line<T: Element>(
+    isa: Isa,
+    source: &View<'_, T>,
+    position: [usize; 5],
+    count: usize,
+    row: Positions,
+    width: usize,
+    line: &mut [T::Acc],
+) {
+    let [_, channel_stride, _, _, column_stride] = source.strides5();
+    let (data, start) = (source.data(), source.index(position));
+    let step = column_stride * row.step as isize;
+    let at = |c: usize, x: usize| start.wrapping_add_signed(c as isize * channel_stride + x as isize * step);
+    let contiguous = (step == 1 || row.len == 1).then(|| T::as_acc(data)).flatten();
+    if let Some(data) = contiguous {
+        let rows = |c: usize| &data[at(c, 0)..][..row.len];
+        let put = |out: &mut T::Acc, number| *out = number;
+        isa.run(Transpose { rows, count, out: line, pitch: width, block: BLOCK, put });
+    } else if channel_stride == 1 {
+        for (x, out) in line.chunks_exact_mut(width).enumerate() {
+            for (out, value) in out.iter_mut().zip(&data[at(0, x)..][..count]) {
+                *out = value.to_acc();
+            }
+        }
+    } else {
+        for (x, out) in line.chunks_exact_mut(width).enumerate() {
+            for (c, out) in out.iter_mut().take(count).enumerate() {
+                *out = data[at(c, x)].to_acc();
+            }
+        }
+    }
+}
