@@ -20,6 +20,10 @@ const MIN_WINDOW_ELEMENTS: usize = 16 << 10;
 /// Parts that the windows are dealt to, so that a few threads share them evenly without waiting for each other.
 const PARTS: usize = 16;
 
+/// Fewest positions worth copies of the sums: clearing and merging a copy takes a cycle or two for each sum, adding a
+/// position to it a thirty-second of one.
+const MIN_PART_POSITIONS: usize = 512;
+
 /// Fewest parts worth copies of the sums.
 const MIN_PARTS: usize = 4;
 
@@ -85,7 +89,7 @@ impl OuterPlan {
         };
         let all = plan.panel_elements(shape, shape.batch());
         plan.cut_into_windows(shape, (all / PARTS).clamp(MIN_WINDOW_ELEMENTS, PART_WINDOW_ELEMENTS));
-        plan.parts = PARTS.min(plan.windows(shape));
+        plan.parts = PARTS.min(plan.windows(shape)).min(shape.terms() / MIN_PART_POSITIONS);
         plan.ic_tiles_of_task = ic_tiles;
         if plan.parts < MIN_PARTS || plan.parts.saturating_mul(plan.sums_len(shape)) > MAX_PART_ELEMENTS {
             plan.cut_into_windows(shape, SHARED_WINDOW_ELEMENTS);
