@@ -92,8 +92,8 @@ fn roundings_that_all_go_one_way_keep_the_bound() {
     let value = |term: usize| match term {
         0 => 1.0,
         1..256 => u,
-        ..4096 if term % 256 == 0 => u,
-        _ if term % 2048 == 0 => u,
+        ..4096 if term.is_multiple_of(256) => u,
+        _ if term.is_multiple_of(2048) => u,
         _ => 0.0,
     };
     for arrangement in [Arrangement::NCHW, Arrangement::NHWC] {
