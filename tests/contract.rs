@@ -3,7 +3,7 @@
 
 mod reference;
 
-use convgrad::{Backend, ConvShape, Element, Op, Problem, Registered, Update, WeightGradient};
+use convgrad::{Backend, ConvShape, Element, Layout, Op, Problem, Registered, Update, View, ViewMut, WeightGradient};
 use rayon::ThreadPoolBuilder;
 use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
 
@@ -127,6 +127,31 @@ fn a_stride_beyond_everything_has_one_output() {
     let layer = Layer::<f32>::contiguous(shape, || 2.0);
     for backend in every_backend::<f32>() {
         assert_eq!(layer.compute(&*backend, Op::WeightGradient), [4.0, 4.0], "{}", backend.description());
+    }
+}
+
+/// An input of one position along an axis has no step there, though padding makes several outputs of it.
+#[test]
+fn the_stride_of_an_axis_that_is_never_stepped_may_be_anything() {
+    for text in ["mb1ic3ih1iw5oc4oh3ow5kh3kw1sh3dh2ph3pw0", "mb1ic40ih5iw1oc40oh5ow3kh1kw3sw3dw2ph0pw3"] {
+        let shape: ConvShape = text.parse().unwrap();
+        let dims = shape.input_dims();
+        let layer = Layer::<f32>::contiguous(shape, || 2.0);
+        let input = layer.input.values();
+        let expected = layer.sums(Op::WeightGradient);
+        for absurd in [isize::MIN, isize::MAX, isize::MAX / 2 + 7] {
+            let strides: Vec<isize> = (dims.iter().zip(Layout::Nchw.strides(&dims)))
+                .map(|(&dim, stride)| if dim == 1 { absurd } else { stride })
+                .collect();
+            for backend in every_backend::<f32>() {
+                let mut gradient = vec![f32::NAN; shape.weights_len()];
+                let input = View::strided(&input, &dims, &strides, 0).unwrap();
+                let written = ViewMut::nchw(&mut gradient, &shape.weights_dims()).unwrap();
+                backend.weight_gradient(&shape, input, layer.delta.view(), written, Update::overwrite()).unwrap();
+                let agrees = gradient.iter().zip(&expected).all(|(&x, &e)| f64::from(x) == e);
+                assert!(agrees, "{text}, stride {absurd}: {}", backend.description());
+            }
+        }
     }
 }
 

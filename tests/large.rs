@@ -80,3 +80,36 @@ fn reals_keep_their_bound_and_their_bits() {
         }
     }
 }
+
+/// A sum that begins with 1 loses every addend of at most `u`, half of its last place: the roundings on the way of the
+/// first term to the result all go one way, and the error counts them. Terms are spaced so that hardly any are added to
+/// each other before: as many as registers of im2col add up at first, then one for each of its blocks of 256 in the two
+/// pieces of its first part, then one for each other part.
+#[test]
+fn roundings_that_all_go_one_way_keep_the_bound() {
+    let shape: ConvShape = "mb136ic32ih16oc32oh16kh1".parse().unwrap();
+    let u = f64::from(f32::EPSILON) / 2.0;
+    let value = |term: usize| match term {
+        0 => 1.0,
+        1..256 => u,
+        ..4096 if term.is_multiple_of(256) => u,
+        _ if term.is_multiple_of(2048) => u,
+        _ => 0.0,
+    };
+    for arrangement in [Arrangement::NCHW, Arrangement::NHWC] {
+        let mut layer = Layer::<f32>::new(shape, &[(); 3].map(|_| arrangement.clone()), || 1.0);
+        // Operands are filled in the order of their dimensions: image, channel, position.
+        let mut at = 0;
+        layer.delta = Operand::new(&shape.output_dims(), &arrangement, || {
+            let (image, position) = (at / 256 / 32, at % 256);
+            at += 1;
+            value(image * 256 + position)
+        });
+        let truth = layer.truth(Op::WeightGradient);
+        for backend in judged(Op::WeightGradient, &shape) {
+            let bound = backend.error_bound(Op::WeightGradient, &shape);
+            let given = layer.compute(&*backend, Op::WeightGradient);
+            truth.assert_within(&given, bound, || backend.description());
+        }
+    }
+}

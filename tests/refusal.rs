@@ -176,6 +176,27 @@ fn shapes_beyond_the_address_space_are_refused() {
     }
 }
 
+/// Cost, bound and scratch are formulas: asking for them takes no longer for more images, positions or channels.
+#[test]
+fn problems_that_no_memory_holds_still_have_a_cost_a_bound_and_a_scratch_length() {
+    for text in [
+        "mb1000000000000000ic1iw1oc1ow1kw1",
+        "mb100000000000000ic64iw1oc64ow1kw1",
+        "mb1ic64iw100000000000000oc64ow100000000000000kw1",
+        "mb1ic10000000000000iw1oc64ow1kw1",
+        "mb1ic64iw1oc10000000000000ow1kw1",
+        "mb1g10000000000000ic10000000000000iw1oc10000000000000ow1kw1",
+    ] {
+        let shape: ConvShape = text.parse().unwrap();
+        for backend in every_backend::<f32>() {
+            for op in OPS.into_iter().filter(|&op| backend.supports(op, &shape).is_ok()) {
+                assert!(backend.cost(op, &shape).flops > 0.0 && backend.error_bound(op, &shape) > 0.0, "{text}");
+                backend.scratch_len(op, &shape);
+            }
+        }
+    }
+}
+
 #[test]
 fn names_that_do_not_exist_are_refused_with_those_that_do() {
     let Err(Error::UnknownBackend { name, known }) = convgrad::by_name::<f32>("fastest") else { panic!() };

@@ -115,9 +115,12 @@ impl<T: Element> Backend<T> for Im2col {
             Op::BiasGradient => bias_error_bound::<T>(shape),
             Op::WeightGradient => {
                 let plan = GradientPlan::new(shape);
-                // Pieces that hold one image each are the most; those of several images are the longest.
-                let pieces = Pieces::new(shape, plan.blocking.columns, true);
-                let blocks = pieces.count().div_ceil(plan.parts) * pieces.get(0).len().div_ceil(SUM_BLOCK);
+                // Pieces of one image each or of several, as the operands lie; either may make more blocks of a part.
+                let blocks = |apart| {
+                    let pieces = Pieces::new(shape, plan.blocking.columns, apart);
+                    pieces.count().div_ceil(plan.parts) * pieces.get(0).len().div_ceil(SUM_BLOCK)
+                };
+                let blocks = blocks(true).max(blocks(false));
                 bound(1 + plan.blocking.columns.min(SUM_BLOCK) + blocks + plan.parts, shape.terms())
             }
             Op::Forward => {

@@ -25,6 +25,8 @@
 //!    of taps and `N` columns make the tile: `dW[kh,kw] = sum_x delta[x - kh rows] * input[x + kw]`.
 //! 3. Lanes are partial sums: short chains, small errors.
 //! 4. Slots and units depend on the shape only, so the bits do not depend on the threads.
+//! 5. The zeros in delta's gaps are multiplied, too. The sum is the definition's as long as the input is finite; an
+//!    infinite or NaN input makes a NaN of taps that do not meet it, where a gap does.
 
 use super::dot_pack::{pack_delta, pack_input};
 use super::dot_plan::DotPlan;

@@ -58,7 +58,8 @@ pub(super) fn pack_input<T: Element>(
             }
             let channel = group * channels + c;
             let first = input.index([image, channel, depths.begin(), rows.begin(), columns.begin()]);
-            let strides = [0, 1, 2].map(|i| input.strides5()[i + 2] * axes[i].axis.stride.cast_signed());
+            // Wrapping: the stride of an axis of length 1 is never stepped and may be anything.
+            let strides = [0, 1, 2].map(|i| input.strides5()[i + 2].wrapping_mul(axes[i].axis.stride.cast_signed()));
             for (d, plane) in packed.chunks_exact_mut(axes[1].len * axes[2].len).enumerate() {
                 for (h, line) in plane.chunks_exact_mut(axes[2].len).enumerate() {
                     if !depths.range.contains(&d) || !rows.range.contains(&h) {

@@ -43,6 +43,9 @@ const CHUNK_BYTES: usize = 48 << 10;
 /// Tasks there should be where all threads share a window.
 const MIN_TASKS: usize = 32;
 
+/// Tasks up to which the tiles of an output-channel tile are dealt out evenly; beyond, each tile is a task.
+const MAX_TASKS: usize = 1024;
+
 /// How a problem is cut: plain data, computed from the shape and the registers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OuterPlan {
@@ -94,9 +97,9 @@ impl OuterPlan {
         if plan.parts < MIN_PARTS || plan.parts.saturating_mul(plan.sums_len(shape)) > MAX_PART_ELEMENTS {
             plan.cut_into_windows(shape, SHARED_WINDOW_ELEMENTS);
             plan.parts = 1;
-            let tiles = shape.groups() * oc_tiles * ic_tiles;
-            let mut divisors = (1..=ic_tiles).rev().filter(|d| ic_tiles % d == 0);
-            plan.ic_tiles_of_task = divisors.find(|d| tiles / d >= MIN_TASKS).unwrap_or(1);
+            let least = MIN_TASKS.div_ceil(shape.groups() * oc_tiles);
+            let tasks = (least..=ic_tiles.min(MAX_TASKS)).find(|tasks| ic_tiles % tasks == 0);
+            plan.ic_tiles_of_task = tasks.map_or(1, |tasks| ic_tiles / tasks);
         }
         plan
     }
@@ -133,9 +136,11 @@ impl OuterPlan {
         shape.batch() as f64 * shape.groups() as f64 * (delta + (self.ic_tiles * self.tile.n) as f64 * input)
     }
 
-    /// Additions the longest chain of roundings has: a chunk in registers, then all chunks, then the parts.
+    /// Additions the longest chain of roundings has: a chunk in registers, then all chunks of a part, then the parts.
     pub fn longest_chain(&self, shape: &ConvShape) -> usize {
-        let chunks: usize = (0..self.windows(shape)).map(|i| Chunks::new(self, &self.window(shape, i)).count()).sum();
+        // No window is larger than the first, and none of fewer positions has more chunks.
+        let chunks_of_window = Chunks::new(self, &self.window(shape, 0)).count();
+        let chunks = self.windows(shape).div_ceil(self.parts) * chunks_of_window;
         self.chunk.min(shape.terms()) + chunks + self.parts
     }
 

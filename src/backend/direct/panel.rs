@@ -109,12 +109,11 @@ fn pack<T: Element>(
     panel: &mut [T::Acc],
 ) {
     let count = channels.len();
-    if row.len == 0 {
-        return;
-    }
-    // Rows that follow on each other are one long row, which is packed faster.
+    // Rows that follow on each other are one long row, which is packed faster. Wrapping: the stride of an axis of length
+    // 1 is never stepped and may be anything.
     let [_, _, _, row_stride, column_stride] = source.strides5();
-    let follow = row_stride * height.step as isize == column_stride * (row.len * row.step) as isize;
+    let down = row_stride.wrapping_mul(height.step as isize);
+    let follow = height.len == 1 || down == column_stride.wrapping_mul((row.len * row.step) as isize);
     let (height, row) = match follow {
         true => (Positions { len: 1, ..height }, Positions { len: height.len * row.len, ..row }),
         false => (height, row),
@@ -144,7 +143,7 @@ fn pack_line<T: Element>(
 ) {
     let [_, channel_stride, _, _, column_stride] = source.strides5();
     let (data, start) = (source.data(), source.index(position));
-    let step = column_stride * row.step as isize;
+    let step = column_stride.wrapping_mul(row.step as isize);
     let at = |c: usize, x: usize| start.wrapping_add_signed(c as isize * channel_stride + x as isize * step);
     let contiguous = (step == 1 || row.len == 1).then(|| T::as_acc(data)).flatten();
     if let Some(data) = contiguous {

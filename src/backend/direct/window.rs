@@ -66,10 +66,12 @@ pub(super) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Splits `0..len` into pieces of nearly equal size, none longer than `longest`; the `index`-th of [`pieces`].
+/// Splits `0..len` into pieces of nearly equal size, the first of them no longer than `longest` and the others no longer
+/// than the first; the `index`-th of [`pieces`].
 pub(super) fn piece(len: usize, longest: usize, index: usize) -> Range<usize> {
     let count = pieces(len, longest);
-    len * index / count..len * (index + 1) / count
+    let begin = |index: usize| index * (len / count) + index.min(len % count);
+    begin(index)..begin(index + 1)
 }
 
 /// How many pieces [`piece`] makes.
@@ -110,7 +112,7 @@ mod tests {
         for len in 1..40 {
             for longest in 1..45 {
                 let pieces: Vec<_> = (0..pieces(len, longest)).map(|i| piece(len, longest, i)).collect();
-                assert!(pieces.iter().all(|p| !p.is_empty() && p.len() <= longest));
+                assert!(pieces.iter().all(|p| !p.is_empty() && p.len() <= longest.min(pieces[0].len())));
                 assert_eq!(pieces.into_iter().flatten().collect::<Vec<_>>(), (0..len).collect::<Vec<_>>());
             }
         }
