@@ -60,7 +60,8 @@ pub trait Backend<T: Element>: Send + Sync {
     /// May panic when called against these conditions; [`execute`](Self::execute) checks them.
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]);
 
-    /// Computes a problem with the caller's scratch.
+    /// Computes a problem with the caller's scratch. On one thread nothing is allocated then, but for the packing buffer
+    /// that matrixmultiply takes for `im2col` and returns: at most `256 * (64 + 1024)` elements.
     ///
     /// # Errors
     /// [`Error::Unsupported`] or [`Error::ScratchTooShort`]; nothing is written then.

@@ -1,4 +1,4 @@
-//! Named sets of named shapes: the one list that benches, reports and the command line draw from.
+//! Named sets of named shapes: the one list that benches draw from, and any program that compares backends may.
 //!
 //! A set is a text file of the problem grammar (see [`NamedShape`]) whose first line says what it is. Adding one is that
 //! file and one line in the list below; every reader iterates the list. Networks are listed at batch 8, each distinct

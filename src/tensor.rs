@@ -219,6 +219,15 @@ impl<'a, T: Copy> View<'a, T> {
     pub fn at(&self, position: [usize; 5]) -> T {
         self.data[self.index(position)]
     }
+
+    /// The elements at `from` and at every `step` positions along the last dimension; the caller knows when to stop.
+    #[inline]
+    pub(crate) fn walk(&self, from: [usize; 5], step: usize) -> impl Iterator<Item = T> + use<'a, T> {
+        // Wrapping, as a dimension of length 1 may have any stride; nothing but its first position is then asked for.
+        let stride = self.geometry.strides[4].wrapping_mul(step.cast_signed());
+        let (data, first) = (self.data, self.index(from));
+        (0..).map(move |i: isize| data[first.wrapping_add_signed(i * stride)])
+    }
 }
 
 /// An operand to be written: no two positions share an element.

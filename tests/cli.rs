@@ -223,7 +223,10 @@ fn gradient_refuses_bad_input_and_leaves_no_file() {
     write_npy(&folder.path("Z.npy"), "<f4", false, &[], &[1.0]);
     write_npy(&folder.path("H.npy"), "<f4", false, &[1 << 40, 1 << 20], &[]);
     fs::write(folder.path("T.npy"), "not an array").unwrap();
+    fs::write(folder.path("B.npy"), b"\x93NUMPY\x01\x00\x07\x00garbage").unwrap();
     fs::create_dir(folder.path("sub")).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("nowhere", folder.path("link")).unwrap();
     let before = folder.files();
 
     let refused = |arguments: &str, words: &[&str]| {
@@ -237,6 +240,7 @@ fn gradient_refuses_bad_input_and_leaves_no_file() {
     );
     refused(&format!("{SHAPE} --input sub {d} {o}"), &["--input sub", "not a .npy file"]);
     refused(&format!("{SHAPE} --input T.npy {d} {o}"), &["--input T.npy", "numpy.save"]);
+    refused(&format!("{SHAPE} --input B.npy {d} {o}"), &["--input B.npy", "syntax error", "numpy.save"]);
     refused(&format!("{SHAPE} --input I.npy {d} {o}"), &["--input I.npy", "<i8", ".astype('float32')"]);
     refused(&format!("{SHAPE} --input X64.npy {d} {o}"), &["--delta D.npy", "float32", "--input X64.npy", "float64"]);
     refused(&format!("{SHAPE} --input L.npy {d} {o}"), &["--input L.npy", "[1, 5, 5, 1]", "say --layout nhwc"]);
@@ -252,6 +256,9 @@ fn gradient_refuses_bad_input_and_leaves_no_file() {
     refused(&format!("mb1g2ic1ih5oc1kh2 {x} {d} {o}"), &["SHAPE", "2 groups"]);
     refused(&format!("{SHAPE} {x} {d} -o no/DW.npy"), &["--output no/DW.npy", "existing folder"]);
     refused(&format!("{SHAPE} {x} {d} -o sub"), &["--output sub", "not a regular file"]);
+    refused(&format!("{SHAPE} {x} {d} -o new/"), &["--output new/", "not the name of a file"]);
+    #[cfg(unix)]
+    refused(&format!("{SHAPE} {x} {d} -o link"), &["--output link", "leads to no file"]);
     refused(&format!("{SHAPE} {x} {d} -o X.npy"), &["--output", "--input", "name another file"]);
     refused(&format!("{SHAPE} {x} {d} {o} --bias-gradient D.npy"), &["--bias-gradient", "--delta"]);
     refused(&format!("{SHAPE} {x} {d} {o} --bias-gradient ./DW.npy"), &["--bias-gradient", "--output"]);
@@ -347,8 +354,9 @@ fn lists_and_numbers_are_checked() {
     for time in ["nan", "-1", "0", "inf", "soon"] {
         assert_refused(&folder.convgrad(&format!("bench ic1ih5oc1kh2 --min-time {time}")), &["--min-time", time]);
     }
-    for threads in ["-1", "1.5", "100000"] {
-        assert_refused(&folder.convgrad(&format!("bench ic1ih5oc1kh2 --threads {threads}")), &["--threads", threads]);
+    for threads in ["-1", "1.5", "1025", "99999999999999999999"] {
+        let words = ["--threads", threads, "from 0", "to 1024"];
+        assert_refused(&folder.convgrad(&format!("bench ic1ih5oc1kh2 --threads {threads}")), &words);
     }
     assert_refused(&folder.convgrad("gradiant"), &["gradiant", "gradient"]);
     assert_refused(&folder.convgrad("bench ic1ih5oc1kh2 --fast"), &["--fast"]);

@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::yield_now;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Independent sums.
 const CHAINS: usize = 12;
@@ -22,8 +22,11 @@ const STEPS: usize = 1 << 18;
 /// Repetitions, of which the best counts.
 const REPETITIONS: usize = 200;
 
+/// Time after which no further repetition begins: threads by the hundred take turns on the same processors.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// Floating point operations a second of the current rayon pool, all its threads at once, in multiply-adds of `T` on
-/// the instruction set; takes about a tenth of a second.
+/// the instruction set; takes about a tenth of a second, and up to a second where threads outnumber processors.
 ///
 /// On [`Isa::SCALAR`] it is what the compiler makes of a multiplication and an addition.
 ///
@@ -34,7 +37,9 @@ const REPETITIONS: usize = 200;
 pub fn peak_flops<T: Element>(isa: Isa) -> f64 {
     let threads = rayon::current_num_threads();
     let flops = (2 * threads * CHAINS * STEPS * isa.registers::<T::Acc>().lanes) as f64;
-    let shortest = (0..REPETITIONS).map(|_| {
+    let first = Instant::now();
+    let repetitions = (0..REPETITIONS).take_while(|&done| done == 0 || first.elapsed() < LONGEST);
+    let shortest = repetitions.map(|_| {
         // All threads begin together; the time is from the first begin to the last end. A sleeping barrier would wake
         // them one after the other.
         let awaited = AtomicUsize::new(threads);

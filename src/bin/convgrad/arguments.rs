@@ -1,7 +1,6 @@
 //! Arguments that subcommands share, each checked as it is read: what reaches a subcommand is known to be meaningful.
 
 use anyhow::{Context, Result, anyhow, ensure};
-use clap::builder::RangedU64ValueParser;
 use convgrad::{Backend, ConvShape, Isa, Layout, NamedShape, Registered};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -135,7 +134,7 @@ pub enum Dtype {
 #[derive(clap::Args)]
 pub struct Threads {
     /// Threads; 0 is one for each processor
-    #[arg(long = "threads", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
+    #[arg(long = "threads", value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = thread_count)]
     count: usize,
 }
 
@@ -145,6 +144,14 @@ impl Threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.count).build();
         pool.with_context(|| format!("--threads {}: cannot be started; ask for fewer", self.count))?.install(work)
     }
+}
+
+/// More threads than this are a slip of the keyboard.
+const MAX_THREADS: usize = 1024;
+
+fn thread_count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|&count| count <= MAX_THREADS);
+    count.ok_or_else(|| format!("give a whole number from 0, which is one for each processor, to {MAX_THREADS}"))
 }
 
 /// A positive time in seconds.

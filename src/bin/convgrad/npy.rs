@@ -30,8 +30,11 @@ impl Source {
     pub fn open(argument: &str, path: &Path) -> Result<Source> {
         let label = format!("{argument} {}", path.display());
         let file = File::open(path).map_err(|e| anyhow!("{label}: {e}; name a readable .npy file"))?;
-        let file = NpyFile::new(BufReader::new(file))
-            .map_err(|e| anyhow!("{label}: is not a .npy file ({e}); write one with numpy.save"))?;
+        let file = NpyFile::new(BufReader::new(file)).map_err(|e| {
+            // Of a header it cannot parse, npyz shows the text below its first line, all of it.
+            let reason = e.to_string().lines().next().unwrap_or_default().trim_end().to_owned();
+            anyhow!("{label}: is not a .npy file ({reason}); write one with numpy.save")
+        })?;
         let dtype = match file.dtype() {
             DType::Plain(plain) if plain.type_char() == TypeChar::Float && plain.size_field() == 4 => Dtype::F32,
             DType::Plain(plain) if plain.type_char() == TypeChar::Float && plain.size_field() == 8 => Dtype::F64,

@@ -27,7 +27,14 @@ impl Output {
             ensure!(existing.is_file(), "{label}: exists and is not a regular file; name another file");
             ensure!(!existing.permissions().readonly(), "{label}: is read-only; make it writable or name another file");
         }
-        let Some(name) = target.file_name() else { bail!("{label}: is not the name of a file; name one") };
+        ensure!(
+            !path.is_symlink() || path.exists(),
+            "{label}: is a link that leads to no file; name the file it should lead to"
+        );
+        let names_folder = path.to_string_lossy().ends_with(std::path::is_separator);
+        let Some(name) = target.file_name().filter(|_| !names_folder) else {
+            bail!("{label}: is not the name of a file; name one")
+        };
         let folder = match target.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),

@@ -23,8 +23,8 @@ EXAMPLES
   convgrad verify mb2ic16ih14oc32kh3ph1 --isa avx2
 
 error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's \
-error bound allows: above 1 is a failure. The definition is computed plainly: allow some seconds for a billion \
-operations.")]
+error bound allows: above 1 is a failure. The definition is computed plainly, five times in all: allow some \
+seconds for a billion operations.")]
 pub struct VerifyOptions {
     #[command(flatten)]
     tasks: Tasks,
