@@ -7,9 +7,12 @@ use crate::simd::dot::{cycles, fits};
 use crate::simd::tile::Tile;
 use std::ops::Range;
 
-/// Output positions a unit should have: its packed planes stay in an L2 cache, and the rows that neighbouring units
-/// both pack are few.
+/// Output positions a unit should have, for its packed planes to stay in an L2 cache with one channel or a few.
 const UNIT_POSITIONS: usize = 32 << 10;
+
+/// Elements a unit's packed planes should have, all channels together; but at least twice as many rows as the kernel
+/// has, or neighbouring units would pack most rows twice.
+const UNIT_ELEMENTS: usize = 256 << 10;
 
 /// Elements of a stream multiplied at a time, so that the streams of all tiles pass through the L1 cache together.
 pub(super) const SEGMENT: usize = 2048;
@@ -106,7 +109,10 @@ impl DotPlan {
         let axes = shape.axes();
         let band_axis = (0..3).rev().max_by_key(|&i| axes[i].output).unwrap_or(0);
         let others = shape.output_positions() / axes[band_axis].output;
-        let bands = pieces(axes[band_axis].output, (UNIT_POSITIONS / others).max(1));
+        let channels = shape.group_out_channels() + shape.group_in_channels();
+        let positions = UNIT_POSITIONS.min(UNIT_ELEMENTS / channels);
+        let band = (positions / others).max(2 * axes[band_axis].kernel);
+        let bands = pieces(axes[band_axis].output, band);
         let outputs = |i: usize| if i == band_axis { axes[i].output.div_ceil(bands) } else { axes[i].output };
         let shifts_rows = axes[1].stride == 1 && axes[1].kernel > 1 && shape.group_out_channels() < ENOUGH_OUT_CHANNELS;
         let units = shape.batch() * bands;
@@ -146,7 +152,7 @@ impl DotPlan {
     pub fn longest_chain(&self, shape: &ConvShape) -> usize {
         let segments = self.stream_len().div_ceil(SEGMENT);
         let units = self.units(shape).div_ceil(self.unit_parts);
-        (SEGMENT / self.lanes).min(self.stream_len()) + segments * units + self.lanes + self.unit_parts
+        SEGMENT.min(self.stream_len()) / self.lanes + segments * units + self.lanes + self.unit_parts
     }
 
     /// Elements of scratch.

@@ -74,31 +74,46 @@ fn write_channels<T: Element>(
     let [_, lens @ ..] = part.dims5();
     let [ics, _, height, width] = lens;
     let [channel_stride, inner @ ..] = part.strides5();
-    let contiguous = [taps, height * width, width, 1];
-    let is_row = (0..4).all(|i| lens[i] == 1 || inner[i] == contiguous[i].cast_signed());
-    if is_row && (channel_stride > 0 || channels.len() == 1) {
+    let sums = sums.rows(channels.clone());
+    let is_row = |contiguous: [usize; 4]| (0..4).all(|i| lens[i] == 1 || inner[i] == contiguous[i].cast_signed());
+    let taps_inside = is_row([taps, height * width, width, 1]);
+    let taps_outside = is_row([1, height * width * ics, width * ics, ics]);
+    if (taps_inside || taps_outside) && (channel_stride > 0 || channels.len() == 1) {
         let start = part.index([position, 0, 0, 0, 0]);
         // The stride of a single channel is never stepped and may be anything.
         let pitch = if channels.len() > 1 { channel_stride.unsigned_abs() } else { ics * taps };
-        let sums = sums.rows(channels);
-        let rows = |weight: usize| sums.row(weight);
         let out = &mut part.data_mut()[start..];
-        // The common case by itself, where storing is a copy.
-        if update == Update::overwrite() {
-            let put = |out: &mut T, sum| *out = T::from_acc(sum);
-            isa.run(Transpose { rows, count: ics * taps, out, pitch, block: BLOCK, put });
+        if taps_inside {
+            transpose(isa, |weight| sums.row(weight), ics * taps, out, pitch, update);
         } else {
-            let put = |out: &mut T, sum| update.apply(out, sum);
-            isa.run(Transpose { rows, count: ics * taps, out, pitch, block: BLOCK, put });
+            transpose(isa, |weight| sums.row(weight % ics * taps + weight / ics), ics * taps, out, pitch, update);
         }
         return;
     }
-    let sums = sums.rows(channels);
     for ic in 0..ics {
         for (tap, [kd, kh, kw]) in shape.tap_positions().enumerate() {
             for (c, &sum) in sums.row(ic * taps + tap).iter().enumerate() {
                 update.apply(part.at_mut([position + c, ic, kd, kh, kw]), sum);
             }
         }
+    }
+}
+
+/// Writes each channel's `count` weights one after the other, from the row of sums each weight has.
+fn transpose<'a, T: Element>(
+    isa: Isa,
+    rows: impl Fn(usize) -> &'a [T::Acc],
+    count: usize,
+    out: &mut [T],
+    pitch: usize,
+    update: Update<T>,
+) {
+    // The common case by itself, where storing is a copy.
+    if update == Update::overwrite() {
+        let put = |out: &mut T, sum| *out = T::from_acc(sum);
+        isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
+    } else {
+        let put = |out: &mut T, sum| update.apply(out, sum);
+        isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     }
 }
