@@ -52,6 +52,7 @@ impl PhasedAxis {
     }
 
     /// The phase of a tap and its shift.
+    #[inline]
     pub fn phase_and_shift(&self, tap: usize) -> (usize, usize) {
         match self.axis.stride {
             1 => (0, tap * self.axis.dilation),
@@ -60,6 +61,7 @@ impl PhasedAxis {
     }
 
     /// What the positions of a phase hold, for a unit of so many outputs from `output` on.
+    #[inline]
     pub fn source(&self, phase: usize, output: usize, outputs: usize) -> PhaseSource {
         let Axis { kernel, stride, dilation, input, .. } = self.axis;
         let first = self.axis.input_position(output, 0) + (phase * dilation % stride).cast_signed();
@@ -82,6 +84,7 @@ pub(super) struct PhaseSource {
 
 impl PhaseSource {
     /// The input position of the first position that is not zero.
+    #[inline]
     pub fn begin(&self) -> usize {
         self.first.wrapping_add_unsigned(self.range.start * self.stride).cast_unsigned()
     }
@@ -181,21 +184,25 @@ impl DotPlan {
     }
 
     /// Elements from a row, and from a plane, to the next.
+    #[inline]
     pub fn pitches(&self) -> [usize; 2] {
         [self.axes[2].len, self.axes[1].len.saturating_mul(self.axes[2].len)]
     }
 
     /// Elements by which a row of taps shifts delta.
+    #[inline]
     pub fn row_shift(&self) -> usize {
         self.axes[1].axis.dilation.saturating_mul(self.pitches()[0])
     }
 
     /// Zeros before each channel of delta: the greatest shift within a tile.
+    #[inline]
     pub fn lead(&self) -> usize {
         if self.shifts_rows { self.row_shift().saturating_mul(self.tile.v - 1) } else { 0 }
     }
 
     /// Elements of a stream: from the first output to the last one, shifted the most, in whole vectors.
+    #[inline]
     pub fn stream_len(&self) -> usize {
         let [row, plane] = self.pitches();
         let [depths, rows, columns] = self.axes.map(|a| a.outputs);
@@ -205,31 +212,37 @@ impl DotPlan {
     }
 
     /// Elements of one channel of packed delta.
+    #[inline]
     pub fn delta_len(&self) -> usize {
         self.lead().saturating_add(self.stream_len())
     }
 
     /// Elements of one phase of a channel of the packed input.
+    #[inline]
     pub fn phase_len(&self) -> usize {
         saturating_product(self.axes.map(|a| a.len))
     }
 
     /// Elements of one channel of the packed input, all phases.
+    #[inline]
     pub fn input_len(&self) -> usize {
         saturating_product(self.axes.map(|a| a.phases)).saturating_mul(self.phase_len())
     }
 
     /// Streams of delta that a tile chooses from: rows of taps, all of one output channel, or output channels.
+    #[inline]
     pub fn delta_streams(&self, shape: &ConvShape) -> usize {
         if self.shifts_rows { shape.axes()[1].kernel } else { shape.group_out_channels() }
     }
 
     /// Output channels whose streams do not share tiles.
+    #[inline]
     pub fn separate_channels(&self, shape: &ConvShape) -> usize {
         if self.shifts_rows { shape.group_out_channels() } else { 1 }
     }
 
     /// Streams of the input: input channels, each with all taps but those that are shifts of delta.
+    #[inline]
     pub fn input_streams(&self, shape: &ConvShape) -> usize {
         let taps = shape.taps() / if self.shifts_rows { shape.axes()[1].kernel } else { 1 };
         shape.group_in_channels() * taps
@@ -240,6 +253,7 @@ impl DotPlan {
         self.separate_channels(shape) * delta_tiles * self.input_streams(shape).div_ceil(self.tile.n)
     }
 
+    #[inline]
     fn bands(&self) -> usize {
         pieces(self.axes[self.band_axis].axis.output, self.axes[self.band_axis].outputs)
     }
@@ -250,6 +264,7 @@ impl DotPlan {
     }
 
     /// Image and output ranges of a unit.
+    #[inline]
     pub fn unit(&self, index: usize) -> (usize, [Range<usize>; 3]) {
         let bands = self.bands();
         let range = |i: usize| {

@@ -83,6 +83,7 @@ impl Streams<'_> {
     }
 
     /// Input channel and tap of a stream of the input; the row of taps is 0 where rows are shifts of delta.
+    #[inline]
     fn channel_and_tap(&self, stream: usize) -> (usize, [usize; 3]) {
         let [depth, height, width] = self.shape.axes().map(|a| a.kernel);
         let height = if self.plan.shifts_rows { 1 } else { height };
@@ -92,6 +93,7 @@ impl Streams<'_> {
     }
 
     /// Where a stream of the input begins.
+    #[inline]
     fn input_offset(&self, stream: usize) -> usize {
         let plan = self.plan;
         let (ic, taps) = self.channel_and_tap(stream);

@@ -160,6 +160,7 @@ impl OuterPlan {
     }
 
     /// Output channels of a tile: the width of a position in delta's panel.
+    #[inline]
     pub fn width(&self) -> usize {
         self.tile.v * self.lanes
     }
@@ -256,6 +257,7 @@ impl<'w> Chunks<'w> {
         Chunks { window, longest }
     }
 
+    #[inline]
     fn lens(&self) -> [usize; 4] {
         let [depth, height, width] = self.window.axes.each_ref().map(|a| a.outputs.len());
         [self.window.images.len(), depth, height, width]

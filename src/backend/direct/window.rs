@@ -41,17 +41,20 @@ impl AxisWindow {
     }
 
     /// The outputs among `range` for which `tap` reads the input and not the padding.
+    #[inline]
     pub fn valid(&self, range: &Range<usize>, tap: usize) -> Range<usize> {
         let valid = self.axis.valid_outputs(tap);
         valid.start.max(range.start)..valid.end.min(range.end)
     }
 
     /// Which packed position a [valid](Self::valid) output and tap meet at.
+    #[inline]
     pub fn packed(&self, output: usize, tap: usize) -> usize {
         (self.axis.input_position(output, tap).cast_unsigned() - self.first) / self.step
     }
 
     /// Packed positions between two neighbouring outputs.
+    #[inline]
     pub fn stride(&self) -> usize {
         self.axis.stride / self.step
     }
