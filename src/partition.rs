@@ -16,12 +16,13 @@ use std::ops::Add;
 
 /// Work below this stays on the caller's thread.
 ///
-/// Waking a sleeping worker costs the caller 4 to 6 microseconds (rayon 1.12, Linux, Zen 4), in which a core near its peak
-/// does half a million operations; half of the threshold is what a second thread can take over.
+/// It is set for calls that follow each other, as in training, whose workers are still awake: a core near its peak does
+/// this much in 4 to 8 microseconds. A worker that has gone to sleep makes a join of two halves take 9 to 12 microseconds
+/// where there is nothing to gain, and the join pays only for about 30 and more (rayon 1.12, Linux, two cores of Zen 5).
 const PARALLEL_FLOPS: f64 = 1e6;
 
-/// Operations a core near its peak would do while it reads one `f32` from memory: 118 GFLOP/s against 25 GB/s, measured
-/// on one core of Zen 4.
+/// Operations a core near its peak would do while it reads one `f32` from memory, roughly: 118 GFLOP/s against 25 GB/s on a
+/// core of Zen 4.
 pub(crate) const ELEMENT_FLOPS: f64 = 16.0;
 
 /// Whether this much work gains from more than one thread, here and now. The answer must decide only *who* computes.
