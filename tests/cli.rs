@@ -155,6 +155,7 @@ fn the_worked_example_in_every_type_order_and_layout() {
                 assert!(header.contains(written) && header.contains("(1, 1, 2, 2, )"), "{header}");
                 assert!(header.contains("'fortran_order': False"), "{header}");
                 assert_eq!(gradient.len(), 4);
+                // What is expected is known to six decimals.
                 for (g, expected) in gradient.iter().zip(GRADIENT) {
                     assert!((g - expected).abs() < 1e-6, "{gradient:?} of {descr}, fortran {fortran}, {layout}");
                 }
