@@ -1,8 +1,9 @@
 //! `cargo xtask check`: the steps a change must pass, the quick ones first.
 
-use crate::{layering, source};
+use crate::{layering, process, source};
+use anyhow::{Result, bail};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 enum Action {
     /// Rules on the source files that no tool of cargo knows.
@@ -30,34 +31,23 @@ const STEPS: &[(&str, Action)] = &[
 ];
 
 /// Runs the steps in order and stops at the first that fails.
-pub fn run(root: &Path) -> ExitCode {
+pub fn run(root: &Path) -> Result<ExitCode> {
     for (name, action) in STEPS {
         println!("== {name}");
         let outcome = match action {
             Action::Sources => sources(root),
-            Action::Cargo(arguments, variable) => cargo(root, arguments, *variable),
+            Action::Cargo(arguments, variable) => process::run(process::cargo(root).args(*arguments).envs(*variable)),
         };
-        if let Err(message) = outcome {
-            eprintln!("{message}\n== failed: {name}");
-            return ExitCode::FAILURE;
+        if let Err(error) = outcome {
+            eprintln!("{error:#}\n== failed: {name}");
+            return Ok(ExitCode::FAILURE);
         }
     }
     println!("== all {} steps passed", STEPS.len());
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
-fn cargo(root: &Path, arguments: &[&str], variable: Option<(&str, &str)>) -> Result<(), String> {
-    let command = format!("cargo {}", arguments.join(" "));
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program).args(arguments).envs(variable).current_dir(root).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{command}` ended with {status}")),
-        Err(error) => Err(format!("cannot start `{command}`: {error}")),
-    }
-}
-
-fn sources(root: &Path) -> Result<(), String> {
+fn sources(root: &Path) -> Result<()> {
     let files = source::read_all(root)?;
     let mut violations = source::violations(&files)?;
     violations.extend(layering::violations(&files)?);
@@ -66,5 +56,5 @@ fn sources(root: &Path) -> Result<(), String> {
         return Ok(());
     }
     let lines: Vec<String> = violations.iter().map(source::Violation::to_string).collect();
-    Err(lines.join("\n"))
+    bail!(lines.join("\n"))
 }

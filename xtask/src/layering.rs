@@ -6,6 +6,7 @@
 //! the public interface only.
 
 use crate::source::{Source, Violation};
+use anyhow::Result;
 use proc_macro2::{TokenStream, TokenTree};
 use std::collections::BTreeSet;
 use std::iter::Peekable;
@@ -62,7 +63,7 @@ impl Room {
 }
 
 /// Where imports go against the order.
-pub fn violations(sources: &[Source]) -> Result<Vec<Violation>, String> {
+pub fn violations(sources: &[Source]) -> Result<Vec<Violation>> {
     let library = || sources.iter().filter_map(|source| Some((source, module_of(&source.path)?)));
     let modules: BTreeSet<Module> = library().map(|(_, module)| module).collect();
     let mut found = Vec::new();

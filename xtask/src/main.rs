@@ -1,40 +1,42 @@
 //! The project's own commands, as a program of the workspace so that they need nothing but cargo.
-//!
-//! `cargo xtask check` is everything a change must pass besides its tests; `cargo xtask measured` renews the README's
-//! measurements.
 
 mod check;
 mod layering;
 mod measured;
+mod process;
 #[cfg(test)]
 mod readme;
+#[allow(dead_code)]
+mod record;
 mod source;
 
+use clap::Parser;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-usage: cargo xtask COMMAND
-
-commands:
-  check      format, sources, clippy, docs, benches once; stops at the first step that fails
-  measured   writes the measurements in README.md anew, from this machine
-";
+/// The project's own commands.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "EXIT CODES\n  0 fine, 1 a check failed, 2 bad usage or bad input"
+)]
+enum Command {
+    /// Format, sources, clippy, docs, benches once; stops at the first step that fails
+    Check,
+    /// Write the measurements in README.md anew, from this machine
+    Measured,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["check"] => check::run(root()),
-        ["measured"] => measured::run(root()),
-        ["help" | "--help" | "-h"] => {
-            print!("{USAGE}");
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprint!("{USAGE}");
-            ExitCode::from(2)
-        }
-    }
+    let outcome = match Command::parse() {
+        Command::Check => check::run(root()),
+        Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(2)
+    })
 }
 
 /// The repository, in which this program is the folder `xtask`.

@@ -2,8 +2,9 @@
 //!
 //! The text is what the command line prints, so that anyone can print their own beside it.
 
+use crate::process::{self, cargo, program};
+use anyhow::{Context, Result};
 use std::path::Path;
-use std::process::{Command, ExitCode};
 
 /// Where the README keeps them.
 const BEGIN: &str = "<!-- measured: begin -->";
@@ -21,55 +22,38 @@ const SHAPES: &[&str] = &[
 ];
 
 /// Measures on one thread and on all, and replaces what stands between the marks.
-pub fn run(root: &Path) -> ExitCode {
-    match measure(root).and_then(|text| replace(root, &text)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+pub fn run(root: &Path) -> Result<()> {
+    replace(root, &measure(root)?)
 }
 
-fn measure(root: &Path) -> Result<String, String> {
-    let all = std::thread::available_parallelism().map_err(|error| error.to_string())?.to_string();
-    let cpu = output(root, "sh", &["-c", "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1"])?;
-    let date = output(root, "date", &["+%F"])?;
-    let rustc = output(root, "rustc", &["--version"])?;
+fn measure(root: &Path) -> Result<String> {
+    let all = std::thread::available_parallelism()?.to_string();
+    let read_cpu = "sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1";
+    let cpu = process::output(program("sh", root).args(["-c", read_cpu]))?;
+    let date = process::output(program("date", root).arg("+%F"))?;
+    let rustc = process::output(program("rustc", root).arg("--version"))?;
+    let package = process::output(cargo(root).args(["pkgid", "--package", "convgrad"]))?;
+    let version = package.rsplit(['#', '@']).next().unwrap_or_default();
     let mut text = format!(
-        "`cargo xtask measured` wrote this on {date}: {cpu}, {all} cores, {rustc}, version {}.\n\n```text\n",
-        convgrad_version(root)?
+        "`cargo xtask measured` wrote this on {date}: {cpu}, {all} cores, {rustc}, version {version}.\n\n```text\n"
     );
     let mut threads = vec!["1", &all];
     threads.dedup();
     for threads in threads {
         let bench = ["convgrad", "bench", "--backend", "direct,im2col", "--threads", threads];
-        text += &output(root, "cargo", &[&bench[..], SHAPES].concat())?;
-        text += "\n\n";
+        let table = process::output(cargo(root).args(bench).args(SHAPES))?;
+        text += &table.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>();
+        text += "\n";
     }
     Ok(text.trim_end().to_owned() + "\n```")
 }
 
-fn convgrad_version(root: &Path) -> Result<String, String> {
-    let package = output(root, "cargo", &["pkgid", "--package", "convgrad"])?;
-    Ok(package.rsplit(['#', '@']).next().unwrap_or_default().to_owned())
-}
-
-fn output(root: &Path, program: &str, arguments: &[&str]) -> Result<String, String> {
-    let failed = |why: String| format!("`{program} {}` failed: {why}", arguments.join(" "));
-    let output = Command::new(program).args(arguments).current_dir(root).output().map_err(|e| failed(e.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()));
-    }
-    let text = String::from_utf8(output.stdout).map_err(|error| failed(error.to_string()))?;
-    Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned())
-}
-
-fn replace(root: &Path, text: &str) -> Result<(), String> {
+fn replace(root: &Path, text: &str) -> Result<()> {
     let path = root.join("README.md");
-    let readme = std::fs::read_to_string(&path).map_err(|error| format!("README.md: {error}"))?;
-    let new = between_marks(&readme, text).ok_or(format!("README.md has no `{BEGIN}` followed by `{END}`"))?;
-    std::fs::write(&path, new).map_err(|error| format!("README.md: {error}"))
+    let readme = std::fs::read_to_string(&path).context("cannot read README.md")?;
+    let new =
+        between_marks(&readme, text).with_context(|| format!("README.md has no `{BEGIN}` followed by `{END}`"))?;
+    std::fs::write(&path, new).context("cannot write README.md")
 }
 
 /// The document with `text` between the marks.

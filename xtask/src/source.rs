@@ -2,6 +2,7 @@
 //!
 //! A file opens with a `//!` that says what it is and why; it has one subject, so it stays short; `unsafe` has one home.
 
+use anyhow::{Context, Result, anyhow};
 use proc_macro2::{TokenStream, TokenTree};
 use std::fmt;
 use std::fs;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// Folders whose `.rs` files are the project's sources.
-const FOLDERS: [&str; 5] = ["src", "tests", "benches", "examples", "xtask/src"];
+const FOLDERS: [&str; 6] = ["src", "tests", "benches", "examples", "xtask/src", "xtask/peers/src"];
 
 /// Lines a file may have before it should be two.
 const MAX_LINES: usize = 400;
@@ -26,8 +27,8 @@ pub struct Source {
 
 impl Source {
     /// The code without its comments; doc comments become attributes.
-    pub fn tokens(&self) -> Result<TokenStream, String> {
-        TokenStream::from_str(&self.text).map_err(|e| format!("{}: cannot be read as Rust: {e}", self.path))
+    pub fn tokens(&self) -> Result<TokenStream> {
+        TokenStream::from_str(&self.text).map_err(|e| anyhow!("{}: cannot be read as Rust: {e}", self.path))
     }
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for Violation {
 }
 
 /// All sources of the repository, by path.
-pub fn read_all(root: &Path) -> Result<Vec<Source>, String> {
+pub fn read_all(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     for folder in FOLDERS.into_iter().filter(|folder| root.join(folder).is_dir()) {
         read_folder(root, folder, &mut sources)?;
@@ -55,15 +56,15 @@ pub fn read_all(root: &Path) -> Result<Vec<Source>, String> {
     Ok(sources)
 }
 
-fn read_folder(root: &Path, folder: &str, sources: &mut Vec<Source>) -> Result<(), String> {
-    let error = |path: &str, e: std::io::Error| format!("cannot read {path}: {e}");
-    for entry in fs::read_dir(root.join(folder)).map_err(|e| error(folder, e))? {
-        let entry = entry.map_err(|e| error(folder, e))?;
+fn read_folder(root: &Path, folder: &str, sources: &mut Vec<Source>) -> Result<()> {
+    let reading = |path: &str| format!("cannot read {path}");
+    for entry in fs::read_dir(root.join(folder)).with_context(|| reading(folder))? {
+        let entry = entry.with_context(|| reading(folder))?;
         let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
             read_folder(root, &path, sources)?;
         } else if path.ends_with(".rs") {
-            let text = fs::read_to_string(entry.path()).map_err(|e| error(&path, e))?;
+            let text = fs::read_to_string(entry.path()).with_context(|| reading(&path))?;
             sources.push(Source { path, text });
         }
     }
@@ -71,7 +72,7 @@ fn read_folder(root: &Path, folder: &str, sources: &mut Vec<Source>) -> Result<(
 }
 
 /// Where files break the rules of this module.
-pub fn violations(sources: &[Source]) -> Result<Vec<Violation>, String> {
+pub fn violations(sources: &[Source]) -> Result<Vec<Violation>> {
     let mut found = Vec::new();
     for source in sources {
         let mut add = |line, message| found.push(Violation { path: source.path.clone(), line, message });
