@@ -68,26 +68,40 @@ fn every_comment_behind_a_shape_is_a_count() {
     }
 }
 
-/// What is known of networks: convolutions in all, and multiply-adds of one image or clip with their tolerance.
-const PUBLISHED: [(&str, &str, usize, Option<(f64, f64)>); 9] = [
+/// What is published of a network.
+struct Network {
+    set: &'static str,
+    /// What the names of its layers begin with.
+    prefix: &'static str,
+    convolutions: usize,
+    /// Of one image or clip, and how far the figure may be off.
+    multiply_adds: Option<(f64, f64)>,
+}
+
+const NETWORKS: [Network; 9] = [
     // Simonyan and Zisserman 2015; 15.3e9 in He et al. 2016.
-    ("vgg16", "vgg_16:", 13, Some((15.3e9, 0.1e9))),
+    Network { set: "vgg16", prefix: "vgg_16:", convolutions: 13, multiply_adds: Some((15.3e9, 0.1e9)) },
     // He et al. 2016; of its 50 layers one is fully connected, and 4 convolutions on shortcuts are not counted.
-    ("resnet50", "resnet_50:", 53, Some((3.8e9, 0.1e9))),
+    Network { set: "resnet50", prefix: "resnet_50:", convolutions: 53, multiply_adds: Some((3.8e9, 0.1e9)) },
     // torchvision's documentation of its resnet50, less the fully connected layer.
-    ("resnet50_v1.5", "resnet_50_v1.5:", 53, Some((4.089e9 - 2048e3, 0.001e9))),
+    Network {
+        set: "resnet50_v1.5",
+        prefix: "resnet_50_v1.5:",
+        convolutions: 53,
+        multiply_adds: Some((4.089e9 - 2048e3, 0.001e9)),
+    },
     // Howard et al. 2017: 569e6, of which the fully connected layer is 1e6; 28 layers with it.
-    ("mobilenet", "mobilenet:", 27, Some((568e6, 1e6))),
+    Network { set: "mobilenet", prefix: "mobilenet:", convolutions: 27, multiply_adds: Some((568e6, 1e6)) },
     // Sandler et al. 2018: 300e6, of which the last layer is 1.3e6.
-    ("mobilenet_v2", "mobilenet_v2:", 52, Some((298.7e6, 1e6))),
+    Network { set: "mobilenet_v2", prefix: "mobilenet_v2:", convolutions: 52, multiply_adds: Some((298.7e6, 1e6)) },
     // Ronneberger et al. 2015: 23 convolutional layers.
-    ("unet", "unet:", 23, None),
+    Network { set: "unet", prefix: "unet:", convolutions: 23, multiply_adds: None },
     // Arik et al. 2017: 40 layers, each dilated, residual and skip; one at the input and two at the output.
-    ("wavenet", "wavenet:", 123, None),
+    Network { set: "wavenet", prefix: "wavenet:", convolutions: 123, multiply_adds: None },
     // Tran et al. 2015: 8 convolutions; 38.5e9 in Tran et al. 2017 (arXiv:1708.05038).
-    ("video", "c3d:", 8, Some((38.5e9, 0.1e9))),
+    Network { set: "video", prefix: "c3d:", convolutions: 8, multiply_adds: Some((38.5e9, 0.1e9)) },
     // torchvision's documentation of its r2plus1d_18: 40.52e9; 17 factors in two, and 3 shortcuts.
-    ("video", "r2plus1d_18:", 37, Some((40.52e9, 0.01e9))),
+    Network { set: "video", prefix: "r2plus1d_18:", convolutions: 37, multiply_adds: Some((40.52e9, 0.01e9)) },
 ];
 
 fn multiply_adds(layers: &[(ConvShape, usize)]) -> f64 {
@@ -96,8 +110,8 @@ fn multiply_adds(layers: &[(ConvShape, usize)]) -> f64 {
 
 #[test]
 fn networks_have_the_layers_and_the_cost_their_papers_say() {
-    for (name, prefix, convolutions, published) in PUBLISHED {
-        let layers = layers(name, prefix);
+    for Network { set, prefix, convolutions, multiply_adds: published } in NETWORKS {
+        let layers = layers(set, prefix);
         assert_eq!(layers.iter().map(|(_, times)| times).sum::<usize>(), convolutions, "{prefix}");
         if let Some((published, tolerance)) = published {
             let counted = multiply_adds(&layers);
