@@ -1,11 +1,11 @@
 //! The rate at which data arrives from each level of memory: the other roof of every kernel, beside the peak.
 //!
 //! Every thread reads a buffer of its own, over and over, of a size that fits the level in question and no nearer one. It
-//! is read by full vectors on cache line boundaries, each added to one of several independent sums: an addition waits
+//! is read by full vectors that cross no cache line, each added to one of several independent sums: an addition waits
 //! three or four cycles for the one before, and two loads a cycle must find a free sum.
 //!
 //! On AVX-512 the inner loop is eight `vaddps zmm, zmm, [memory]` and the loop's own three instructions (rustc 1.95); on
-//! Zen 5 it reads LLL GB/s a core from L1.
+//! Zen 5 that is 470 GB/s a core from L1 at 3.7 GHz, two loads a cycle, where nothing else runs.
 
 use super::cache::{Cache, Caches};
 use super::together;
@@ -18,8 +18,9 @@ use std::time::Duration;
 /// Independent sums, and vectors of a block.
 const SUMS: usize = 8;
 
-/// Cache lines are this long, or a part of it.
-const LINE: usize = 64;
+/// Buffers begin on a multiple of this. Cache lines are a part of it; and Zen 5, which finds a line in L1 by a hash of its
+/// address, read 360 GB/s instead of 470 from a buffer that lay across a multiple of 32 MiB, where high bits change.
+const ALIGNMENT: usize = 64 << 10;
 
 /// Buffers are whole pages, so that they are whole blocks of vectors on every instruction set.
 const PAGE: usize = 4096;
@@ -66,7 +67,7 @@ pub fn read_bandwidth<T: Element>(isa: Isa) -> ReadBandwidth {
     let sizes = Sizes::of(&Caches::of_this_machine(), threads, free_memory());
     // Each thread fills its own, so that its memory is near it. Ones, since pages of zeros may be all the same page.
     let buffers: Vec<Vec<T::Acc>> =
-        rayon::broadcast(|_| vec![T::Acc::from_f64(1.0); (sizes.dram + LINE) / size_of::<T::Acc>()]);
+        rayon::broadcast(|_| vec![T::Acc::from_f64(1.0); (sizes.dram + ALIGNMENT) / size_of::<T::Acc>()]);
     let rate = |bytes: usize| {
         let passes = READ.div_ceil(bytes);
         let shortest = together::shortest(REPETITIONS, LONGEST, |thread| {
@@ -119,9 +120,9 @@ fn available(text: &str) -> Option<usize> {
     value.trim().strip_suffix(" kB")?.parse::<usize>().ok()?.checked_mul(1024)
 }
 
-/// The slice from its first cache line boundary.
+/// The slice from its first multiple of the alignment.
 fn aligned<L>(buffer: &[L]) -> &[L] {
-    let offset = buffer.as_ptr().align_offset(LINE);
+    let offset = buffer.as_ptr().align_offset(ALIGNMENT);
     &buffer[offset.min(buffer.len())..]
 }
 
@@ -177,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn buffers_begin_on_a_cache_line() {
-        let buffer = vec![0.0f32; 64];
-        for begin in 0..16 {
+    fn buffers_begin_on_a_multiple_and_lose_less_than_one() {
+        let buffer = vec![0.0f32; 2 * ALIGNMENT / size_of::<f32>()];
+        for begin in [0, 1, 15, 16, 4096] {
             let slice = aligned(&buffer[begin..]);
-            assert_eq!(slice.as_ptr() as usize % LINE, 0);
-            assert!(slice.len() + 16 > buffer.len() - begin);
+            assert_eq!(slice.as_ptr() as usize % ALIGNMENT, 0);
+            assert!((slice.len() + begin) * size_of::<f32>() > ALIGNMENT);
         }
     }
 

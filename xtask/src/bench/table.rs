@@ -112,13 +112,14 @@ mod tests {
         let tables = of(&records);
         let first = r#"tiny, 1 thread, f32 nchw on avx2: FMA peak 100.0 GFLOP/s
 
-backend  GFLOP/s  % peak  best ms  median ms  shape
+backend  GFLOP/s  % peak     best ms   median ms  shape
  direct     12.8    12.8  0.00001000  0.00002000  mb1ic1ih5oc1oh4kh2n"a"
- im2col        -       -        -          -  mb1ic1ih5oc1oh4kh2n"a"  too deep
+ im2col        -       -           -           -  mb1ic1ih5oc1oh4kh2n"a"  too deep
 "#;
         assert_eq!(tables[0], first);
         assert!(tables[1].starts_with("tiny, 2 threads, ") && tables[1].contains("  6.4  "), "{}", tables[1]);
         assert_eq!(tables.len(), 2);
+        assert_eq!([0.0123456, 1.23456, 12345.6].map(milliseconds), ["0.01235", "1.235", "12346"]);
         assert_eq!(line(&records[2]), r#"tiny, 1 thread: im2col too deep, mb1ic1ih5oc1oh4kh2n"a""#);
     }
 }
