@@ -67,18 +67,24 @@ pub struct BenchOptions {
 pub fn run(root: &Path, options: &BenchOptions) -> Result<ExitCode> {
     let sets = chosen_sets(&options.sets)?;
     let interruption = Interruption::watch()?;
-    let mut records = Vec::new();
-    let outcome = measure(root, options, &sets, &interruption, &mut records);
-    for table in table::of(&records) {
-        println!("\n{table}");
+    let mut kept = Kept { records: Vec::new(), path: None };
+    let outcome = measure(root, options, &sets, &interruption, &mut kept);
+    for table in table::of(&kept.records) {
+        println!("\n{}", table.trim_end());
     }
-    if !records.is_empty() {
-        println!("{} results", records.len());
+    if let Some(path) = &kept.path {
+        println!("\n{} results in {}", kept.records.len(), path.display());
     }
     if interruption.asked() {
-        eprintln!("xtask: interrupted; results up to here are kept");
+        eprintln!("xtask: interrupted; what was measured before is kept");
     }
     interruption.or(outcome)
+}
+
+/// What was measured so far, and the file that holds it.
+struct Kept {
+    records: Vec<Record>,
+    path: Option<PathBuf>,
 }
 
 /// The sets of these names, each once.
@@ -112,7 +118,7 @@ fn measure(
     options: &BenchOptions,
     sets: &[ShapeSet],
     interruption: &Interruption,
-    records: &mut Vec<Record>,
+    kept: &mut Kept,
 ) -> Result<ExitCode> {
     let facts = Facts::gather(root)?;
     let convgrad = build::convgrad(root)?;
@@ -123,7 +129,7 @@ fn measure(
     };
     let directory = options.output_dir.clone().unwrap_or_else(|| root.join(record::DIRECTORY));
     let mut file = RecordFile::create(&directory, &facts.date, "bench")?;
-    println!("records: {}", file.path().display());
+    kept.path = Some(file.path().to_owned());
     for threads in threads {
         let run = facts.on(run::machine(&convgrad, threads, &options.dtype, options.isa.as_deref())?);
         for set in sets {
@@ -131,12 +137,14 @@ fn measure(
             let keep = |record: Record| -> Result<()> {
                 file.append(&record)?;
                 eprintln!("{}", table::line(&record));
-                records.push(record);
+                kept.records.push(record);
                 Ok(())
             };
             if let Err(error) = series.bench(&bench, interruption, keep) {
-                // A bench ends early when a result is wrong, and has said so.
-                eprintln!("xtask: {error:#}");
+                // A bench ends early when a result is wrong, and has said so; or with an interruption, of which is told later.
+                if !interruption.asked() {
+                    eprintln!("xtask: {error:#}");
+                }
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -174,9 +182,9 @@ impl Series<'_> {
                 child.kill()?;
                 break;
             }
-            // Criterion tells each stage of each benchmark; the rest is for the user.
+            // Criterion tells each stage of each benchmark, and what it would draw with; the rest is for the user.
             let line = line?;
-            if !line.starts_with("Benchmarking ") {
+            if !["Benchmarking ", "Gnuplot not found"].iter().any(|begin| line.starts_with(begin)) {
                 writeln!(std::io::stderr(), "{line}")?;
             }
             for measured in results.arrived() {
@@ -200,7 +208,7 @@ impl Series<'_> {
         command.env("CONVGRAD_BENCH_DTYPE", &self.options.dtype);
         command.env("CONVGRAD_BENCH_LAYOUT", &self.options.layout);
         command.env("CONVGRAD_BENCH_ISA", &self.run.machine.isa);
-        // Of criterion's statistics only the median is used, which needs no resampling; 1000 is the least it takes gladly.
+        // Of criterion's statistics only the median is used, which resampling leaves as it is: as little as it advises.
         command.args(["--bench", "--noplot", "--nresamples", "1000"]);
         command.args(["--warm-up-time", WARM_UP, "--measurement-time", MEASUREMENT]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
