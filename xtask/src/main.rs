@@ -1,6 +1,9 @@
 //! The project's own commands, as a program of the workspace so that they need nothing but cargo.
 
+mod bench;
+mod build;
 mod check;
+mod interruption;
 mod layering;
 mod measured;
 mod process;
@@ -8,6 +11,7 @@ mod process;
 mod readme;
 #[allow(dead_code)]
 mod record;
+mod run;
 mod source;
 
 use clap::Parser;
@@ -19,11 +23,13 @@ use std::process::ExitCode;
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "EXIT CODES\n  0 fine, 1 a check failed, 2 bad usage or bad input"
+    after_help = "EXIT CODES\n  0 fine, 1 a check failed, 2 bad usage or bad input, 130 interrupted"
 )]
 enum Command {
     /// Format, sources, clippy, docs, benches once; stops at the first step that fails
     Check,
+    /// Measure sets of the catalogue with criterion, and keep the results as records
+    Bench(bench::BenchOptions),
     /// Write the measurements in README.md anew, from this machine
     Measured,
 }
@@ -31,6 +37,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
+        Command::Bench(options) => bench::run(root(), &options),
         Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

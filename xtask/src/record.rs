@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The form of the lines. A reader refuses any other.
 pub const FORMAT: u32 = 1;
 
+/// Where record files lie in the repository, if not told otherwise.
+pub const DIRECTORY: &str = "target/records";
+
 /// One implementation's time, or its refusal, on one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {

@@ -12,6 +12,7 @@ mod bench;
 mod data;
 mod demo;
 mod gradient;
+mod machine;
 mod npy;
 mod output;
 mod sets;
@@ -47,6 +48,8 @@ enum Command {
     Verify(verify::VerifyOptions),
     /// Time backends beside each other
     Bench(bench::BenchOptions),
+    /// Measure what this machine has to give: its peak, and how fast it reads
+    Machine(machine::MachineOptions),
 }
 
 const SHAPE_HELP: &str = "\
@@ -118,6 +121,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Gradient(options) => gradient::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Machine(options) => machine::run(&options),
     }
 }
 
