@@ -2,12 +2,13 @@
 
 mod check;
 mod layering;
-mod measured;
+#[allow(dead_code)]
 mod process;
 #[cfg(test)]
 mod readme;
 #[allow(dead_code)]
 mod record;
+mod report;
 mod source;
 
 use clap::Parser;
@@ -24,14 +25,14 @@ use std::process::ExitCode;
 enum Command {
     /// Format, sources, clippy, docs, benches once; stops at the first step that fails
     Check,
-    /// Write the measurements in README.md anew, from this machine
-    Measured,
+    /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
+    Report(report::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
-        Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
+        Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
