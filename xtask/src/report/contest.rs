@@ -56,23 +56,22 @@ impl Measurements {
     }
 
     /// Libraries beside our fastest backend on the shapes of a set, within one run each: times of different runs differ
-    /// by more than the programs do.
+    /// by more than the programs do. Of several runs that have both, the newest counts.
     pub fn comparisons(&self, set: &str, conditions: &Conditions) -> Vec<Comparison<'_>> {
-        let libraries = self
-            .newest
-            .iter()
-            .filter(|m| !m.is_ours() && m.record.set == set && m.conditions() == *conditions && m.best_ms().is_some());
-        let beside = |library: &&Measurement| {
-            let same = |m: &&Measurement| {
-                m.is_backend()
-                    && m.record.run == library.record.run
-                    && m.record.shape == library.record.shape
-                    && m.record.layout == library.record.layout
-                    && m.record.set == set
+        let is_timed = |m: &&Measurement| m.record.set == set && m.best_ms().is_some() && m.conditions() == *conditions;
+        let timed: Vec<&Measurement> = self.all.iter().filter(is_timed).collect();
+        let beside = |library: &Measurement| {
+            let same = |m: &&&Measurement| {
+                m.is_backend() && m.record.shape == library.record.shape && m.record.run == library.record.run
             };
-            let timed = self.all.iter().filter(same).filter_map(|m| Some((m, m.best_ms()?)));
-            timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(ours, _)| ours)
+            let ours = timed.iter().filter(same).filter_map(|m| Some((*m, m.best_ms()?)));
+            ours.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(ours, _)| ours)
         };
-        libraries.filter_map(|library| Some(Comparison { ours: beside(&library)?, library })).collect()
+        let libraries = self.newest.iter().filter(|m| !m.is_ours() && is_timed(m));
+        let comparison = |newest: &Measurement| {
+            let mut runs = timed.iter().rev().filter(|m| m.key() == newest.key());
+            runs.find_map(|&library| Some(Comparison { ours: beside(library)?, library }))
+        };
+        libraries.filter_map(comparison).collect()
     }
 }

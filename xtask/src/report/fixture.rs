@@ -12,8 +12,8 @@ const OURS: [(&str, f64); 3] = [("direct", 0.8), ("im2col", 0.45), ("naive", 0.0
 const LIBRARIES: [(&str, &str, f64); 4] = [
     ("torch", "torch 2.15.0", 0.55),
     ("candle", "candle 0.11.0", 0.12),
-    ("burn", "burn 0.22.0", 0.15),
-    ("im2col+gemm", "gemm 0.19.0", 0.42),
+    ("burn-flex", "burn-flex 0.22.0", 0.15),
+    ("im2col-gemm", "gemm 0.19.0", 0.42),
 ];
 
 /// Records of the sets image, mobilenet and resnet50 on one and two threads, libraries beside them on the networks,
@@ -59,7 +59,7 @@ fn beside(threads: usize, set: &str, shape: &NamedShape) -> Vec<Record> {
     let libraries = LIBRARIES.map(|(name, version, share)| {
         let record = timed(&run, set, shape, name, version, share);
         let refused = "grouped convolutions panic in its <gemm> & are left out".to_owned();
-        if name == "burn" && shape.shape.groups() > 1 {
+        if name == "burn-flex" && shape.shape.groups() > 1 {
             return Record { outcome: Outcome::Refused { refused }, error: None, ..record };
         }
         record

@@ -90,15 +90,16 @@ impl Measurement {
         &self.record.implementation
     }
 
-    /// The implementation with its version: `torch 2.15.0`, or `im2col+gemm (gemm 0.19.0)`.
+    /// The implementation with its version: `torch 2.15.0`, or `im2col-gemm (gemm 0.19.0)`.
     pub fn library(&self) -> String {
         let (name, version) = (self.implementation(), &self.record.implementation_version);
         if version.split(' ').next() == Some(name) { version.clone() } else { format!("{name} ({version})") }
     }
 
-    /// Whether it is a backend of this crate, and not a library beside it.
+    /// Whether it is of this crate, and not a library beside it. One that could not be started has no version to tell.
     pub fn is_ours(&self) -> bool {
-        self.record.implementation_version.split(' ').next() == Some("convgrad")
+        let of_crate = self.record.implementation_version.split(' ').next() == Some("convgrad");
+        of_crate || convgrad::by_name::<f32>(self.implementation()).is_ok()
     }
 
     /// Whether it competes for being the best of our backends on a shape.

@@ -38,7 +38,7 @@ pub struct Measurements {
     pub newest: Vec<Measurement>,
     /// The runs that the newest come from, the oldest first.
     pub runs: Vec<Run>,
-    /// All of the records, for comparisons within one run.
+    /// All of the records, the oldest first, for comparisons within one run.
     pub all: Vec<Measurement>,
 }
 
@@ -64,6 +64,13 @@ impl Measurements {
         let newest: BTreeMap<_, _> = all.iter().map(|m| (m.key(), m)).collect();
         let mut newest: Vec<Measurement> = newest.into_values().cloned().collect();
         newest.sort_by_cached_key(|m| catalogue.rank(m));
+        // A gradient's error does not depend on when it was timed: where the newest was not checked, an earlier check of
+        // the same code counts.
+        let code = |m: &Measurement| (m.key(), m.record.run.revision.clone());
+        let errors: BTreeMap<_, f64> = all.iter().filter_map(|m| Some((code(m), m.record.error?))).collect();
+        for m in newest.iter_mut().filter(|m| m.best_ms().is_some()) {
+            m.record.error = m.record.error.or_else(|| errors.get(&code(m)).copied());
+        }
         let mut runs: Vec<Run> = Vec::new();
         for m in &all {
             let used = || newest.iter().any(|other| other.record.run == m.record.run);

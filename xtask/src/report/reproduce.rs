@@ -7,7 +7,8 @@ pub fn command(m: &Measurement) -> String {
     let machine = &m.record.run.machine;
     let (name, threads) = (quoted(m.implementation()), machine.threads);
     if !m.is_ours() {
-        return format!("cargo xtask peers --set {} --only {name} --threads {threads}", quoted(&m.record.set));
+        let (set, layout) = (quoted(&m.record.set), quoted(&m.record.layout));
+        return format!("cargo xtask peers --set {set} --only {name} --threads {threads} --layout {layout}");
     }
     format!(
         "cargo convgrad bench {} --backend {name} --isa {} --threads {threads} --layout {} --dtype {}",
@@ -34,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_shell_reads_each_word_back() {
-        for word in ["direct", "im2col+gemm", r#"mb1ic1ih5oc1kh2n"a""#, "it's", "$HOME `x` \\ \"\n*", "", "<&>"] {
+        for word in ["direct", "im2col-gemm", r#"mb1ic1ih5oc1kh2n"a""#, "it's", "$HOME `x` \\ \"\n*", "", "<&>"] {
             let script = format!("printf %s {}", quoted(word));
             let printed = std::process::Command::new("sh").args(["-c", &script]).output().expect("a shell runs");
             assert_eq!(String::from_utf8_lossy(&printed.stdout), word, "{script}");
@@ -51,6 +52,6 @@ mod tests {
             "cargo convgrad bench 'mb1ic1ih5oc1oh5kh1n\"image_5:k1\"' --backend direct --isa avx512 --threads 1 \
              --layout nchw --dtype f32"
         );
-        assert_eq!(of("im2col+gemm"), "cargo xtask peers --set mobilenet --only im2col+gemm --threads 1");
+        assert_eq!(of("im2col-gemm"), "cargo xtask peers --set mobilenet --only im2col-gemm --threads 1 --layout nchw");
     }
 }

@@ -114,11 +114,11 @@ fn the_same_records_give_the_same_files_in_any_order() {
 #[test]
 fn marks_are_told_apart_and_summaries_counted() {
     let page = output("docs/report.html");
-    assert!(page.contains("times as fast as burn 0.22.0 (30 shapes"), "a library is named with its version");
+    assert!(page.contains("times as fast as burn-flex 0.22.0 (30 shapes"), "a library is named with its version");
     assert!(page.contains("grouped convolutions panic in its &lt;gemm&gt; &amp; are left out"));
     let performance = output("docs/performance.md");
     assert!(performance.starts_with("<!-- Written by `cargo xtask report`") && performance.contains("do not edit"));
-    assert!(performance.contains("### resnet50") && performance.contains("- im2col+gemm (gemm 0.19.0): "));
+    assert!(performance.contains("### resnet50") && performance.contains("- im2col-gemm (gemm 0.19.0): "));
     let readme = output("README.md");
     assert!(readme.starts_with("# A\n<!-- measured: begin -->\n`cargo xtask report`") && !readme.contains("old"));
     assert!(readme.contains("](docs/roofline.svg)") && readme.contains("](docs/layers.svg)"));
@@ -145,6 +145,18 @@ fn the_newest_wins_whatever_comes_last() {
     let measurements = Measurements::new(records, false).unwrap();
     assert_eq!(measurements.newest.iter().map(|m| m.best_ms()).collect::<Vec<_>>(), [Some(2.0)]);
     assert_eq!(measurements.runs.len(), 1, "only runs that are shown are told");
+}
+
+#[test]
+fn an_error_stays_known_while_the_code_is_the_same() {
+    let (mut checked, mut newer) = (record(), record());
+    checked.error = Some(1e-7);
+    newer.error = None;
+    newer.run.date = "2026-11-24T00:00:00Z".to_owned();
+    let error = |records| Measurements::new(records, false).unwrap().newest[0].record.error;
+    assert_eq!(error(vec![checked.clone(), newer.clone()]), Some(1e-7));
+    newer.run.revision = "0123456".to_owned();
+    assert_eq!(error(vec![checked, newer]), None);
 }
 
 #[test]
@@ -205,6 +217,14 @@ fn libraries_are_compared_within_their_own_run() {
         assert_eq!(comparison.ours.record.run, comparison.library.record.run);
         assert_eq!(comparison.ours.record.shape, comparison.library.record.shape);
     }
+    // A later run of a library alone does not take the comparison away.
+    let mut later = fixture::records();
+    let alone: Vec<Record> = later.iter().filter(|r| r.implementation == "torch").cloned().collect();
+    later.extend(alone.into_iter().map(|mut record| {
+        record.run.date = "2026-11-24T00:00:00Z".to_owned();
+        record
+    }));
+    assert_eq!(Measurements::new(later, false).unwrap().comparisons("resnet50", conditions).len(), 20 * 4);
     // Without ours in the same run there is nothing to compare with.
     let is_ours = |record: &Record| record.implementation_version.starts_with("convgrad");
     let records = fixture::records().into_iter().filter(|r| !(r.run.command.contains("peers") && is_ours(r)));
