@@ -67,7 +67,7 @@ const ROOFLINE: &str = "Rates count nominal operations: two for each tap, channe
     data stay in a cache can exceed the line of the memory below it.";
 
 const KERNELS: &str = "One image of one channel, both square: no channels to compute over, only positions and taps. \
-    The smallest of these problems take well below a microsecond, where calling counts for as much as computing.";
+    On the smallest of these problems the cost of a call outweighs the computing. A margin of a few percent is noise.";
 
 const ACCURACY: &str = "The distance of a gradient from one computed in double precision on the same operands: the \
     largest of its entries' errors, over the root mean square of the gradient. For f64 the reference itself rounds.";

@@ -26,7 +26,7 @@ pub fn picture(measurements: &Measurements, marks: &Marks, conditions: &Conditio
     let title = format!("Roofline, {}", count(conditions.threads, "thread"));
     let levels = roofs.levels.iter().map(|(name, gbs)| format!("{name} {} GB/s", decimal(*gbs)));
     let description = format!(
-        "{} measurements of our backends below the machine's limits: {} GFLOP/s of multiply-adds; reading from {}.",
+        "{} measurements of our backends and the machine's limits: {} GFLOP/s of multiply-adds; reading from {}.",
         points.len(),
         decimal(roofs.peak_gflops),
         levels.collect::<Vec<_>>().join(", ")
