@@ -53,14 +53,13 @@ pub fn run(options: &Options, root: &Path) -> Result<()> {
     let files = if options.files.is_empty() { recorded(&root.join("target/records"))? } else { options.files.clone() };
     let measurements = Measurements::read(&files, options.mixed)?;
     let readme = fs::read_to_string(root.join("README.md")).context("cannot read README.md")?;
-    let outputs = outputs(&measurements, &readme)?;
-    publish::publish(
-        &outputs
-            .into_iter()
-            .map(|(path, text)| Output { path: root.join(path), text })
-            .inspect(|output| println!("{}: {} KiB", output.path.display(), output.text.len().div_ceil(1024)))
-            .collect::<Vec<_>>(),
-    )
+    let outputs = outputs(&measurements, &readme)?.into_iter();
+    let outputs: Vec<Output> = outputs.map(|(path, text)| Output { path: root.join(path), text }).collect();
+    publish::publish(&outputs)?;
+    for Output { path, text } in outputs {
+        println!("{}: {} KiB", path.display(), text.len().div_ceil(1024));
+    }
+    Ok(())
 }
 
 /// Files of records in a directory, by name.
