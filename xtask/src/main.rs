@@ -5,12 +5,11 @@ mod build;
 mod check;
 mod interruption;
 mod layering;
-mod measured;
 mod process;
 #[cfg(test)]
 mod readme;
-#[allow(dead_code)]
 mod record;
+mod report;
 mod run;
 mod source;
 
@@ -30,15 +29,15 @@ enum Command {
     Check,
     /// Measure sets of the catalogue with criterion, and keep the results as records
     Bench(bench::BenchOptions),
-    /// Write the measurements in README.md anew, from this machine
-    Measured,
+    /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
+    Report(report::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
         Command::Bench(options) => bench::run(root(), &options),
-        Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
+        Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
