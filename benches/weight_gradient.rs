@@ -11,7 +11,7 @@
 //! best stand in the id behind the set, so that their results are kept apart:
 //!
 //! ```text
-//! CONVGRAD_BENCH_SET       sets, separated by commas; all if not given
+//! CONVGRAD_BENCH_SET       sets, separated by commas; core if not given
 //! CONVGRAD_BENCH_DTYPE     f32 (if not given) or f64
 //! CONVGRAD_BENCH_LAYOUT    of input and delta: nchw (if not given) or nhwc
 //! CONVGRAD_BENCH_ISA       instruction set; the best of this processor if not given
@@ -178,9 +178,7 @@ fn bench_set<T: Registered>(criterion: &mut Criterion, id: &str, set: &ShapeSet,
 
 /// The sets `CONVGRAD_BENCH_SET` names.
 fn chosen_sets() -> Result<Vec<ShapeSet>, String> {
-    let Ok(names) = std::env::var("CONVGRAD_BENCH_SET") else {
-        return Ok(catalog::sets().to_vec());
-    };
+    let names = std::env::var("CONVGRAD_BENCH_SET").unwrap_or_else(|_| "core".to_owned());
     let sets: Vec<_> = catalog::sets().iter().map(|set| (set.name(), *set)).collect();
     names.split(',').map(|name| find("CONVGRAD_BENCH_SET", name.trim(), &sets)).collect()
 }
