@@ -1,6 +1,8 @@
 //! The project's own commands, as a program of the workspace so that they need nothing but cargo.
 
 mod check;
+mod compare;
+mod interrupt;
 mod layering;
 mod measured;
 mod process;
@@ -19,11 +21,13 @@ use std::process::ExitCode;
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "EXIT CODES\n  0 fine, 1 a check failed, 2 bad usage or bad input"
+    after_help = "EXIT CODES\n  0 fine, 1 a check failed, 2 bad usage or bad input, 130 interrupted"
 )]
 enum Command {
     /// Format, sources, clippy, docs, benches once; stops at the first step that fails
     Check,
+    /// Whether a revision made anything slower: both are built, timed in turns, and judged by the machine's noise
+    Compare(compare::Options),
     /// Write the measurements in README.md anew, from this machine
     Measured,
 }
@@ -31,11 +35,12 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
+        Command::Compare(options) => compare::run(root(), &options),
         Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
-        ExitCode::from(2)
+        ExitCode::from(if error.is::<interrupt::Interrupted>() { interrupt::EXIT_CODE } else { 2 })
     })
 }
 

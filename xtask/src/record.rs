@@ -117,8 +117,8 @@ impl RecordFile {
         &self.path
     }
 
-    /// Writes one line, whole and at once.
-    pub fn append(&mut self, record: &Record) -> Result<()> {
+    /// Writes one line, whole and at once: a [`Record`], or another form in a file of its own.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(record)? + "\n";
         self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write to {}", self.path.display()))
     }

@@ -1,0 +1,166 @@
+//! `cargo xtask compare BASE [HEAD]`: whether a revision made anything slower, on a machine that is not quiet.
+//!
+//! Times of yesterday say nothing about today's machine, so both revisions are built and run in turns, many short rounds
+//! (`rounds`), each beside a second copy of BASE: what the same program differs from itself is the machine's noise, and
+//! only what goes beyond it is called a change (`statistics`). A row that looks changed is measured again with fresh
+//! rounds and has to look so a second time. docs/comparing.md tells how to read the result.
+//!
+//! Revisions are timed by their own command line, whose form is stable: any that has it can be compared.
+
+mod build;
+mod judgement;
+mod pairs;
+mod plan;
+mod rounds;
+mod session;
+mod statistics;
+mod worktree;
+
+use crate::interrupt::Watch;
+use crate::process::{self, program};
+use crate::record::RecordFile;
+use anyhow::Result;
+use convgrad::{NamedShape, catalog};
+use pairs::Run;
+use rounds::{Manner, Programs};
+use session::Session;
+use statistics::Verdict;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use worktree::{Held, Revision};
+
+/// Rounds: five times each of the six orders, after which a change of 5 % is found on a machine whose pairs scatter by as
+/// much.
+const ROUNDS: usize = 30;
+
+/// Rounds of a quick run: of a change of 10 %, nine in ten are found.
+const QUICK_ROUNDS: usize = 10;
+
+/// Which revisions, and how they are timed.
+#[derive(clap::Args)]
+#[command(after_help = "\
+EXIT CODES
+  0 nothing got slower   1 something got slower   2 bad usage or bad input   130 interrupted
+
+The ratio is HEAD's time over BASE's. docs/comparing.md tells how to read the table.")]
+pub struct Options {
+    /// The revision to compare with
+    base: String,
+
+    /// The revision in question; the commit that is checked out if not given
+    head: Option<String>,
+
+    /// Set of the catalogue
+    #[arg(long, value_name = "NAME", default_value = "core", value_parser = known_set, conflicts_with = "shape")]
+    set: String,
+
+    /// A shape instead of a set; may be repeated
+    #[arg(long, value_name = "SHAPE")]
+    shape: Vec<NamedShape>,
+
+    /// Backends by name, separated by commas, or all that both revisions have
+    #[arg(long, value_name = "LIST", default_value = "all", value_delimiter = ',')]
+    backend: Vec<String>,
+
+    /// Numbers of threads, separated by commas; 0 is one for each processor
+    #[arg(long, value_name = "LIST", default_value = "1,0", value_delimiter = ',')]
+    threads: Vec<usize>,
+
+    /// Memory order of input and delta
+    #[arg(long, default_value = "nchw", value_parser = ["nchw", "nhwc"])]
+    layout: String,
+
+    /// Number type
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f64"])]
+    dtype: String,
+
+    /// Seconds of measuring for each backend and process
+    #[arg(long, value_name = "SEC", default_value = "0.02", value_parser = seconds)]
+    min_time: f64,
+
+    /// Rounds: pairs of times for each row
+    #[arg(long, value_name = "N", default_value_t = ROUNDS, value_parser = enough_rounds)]
+    rounds: usize,
+
+    /// Fewer rounds, which find only larger changes
+    #[arg(long, conflicts_with = "rounds")]
+    quick: bool,
+}
+
+fn known_set(name: &str) -> Result<String, String> {
+    let names = || catalog::sets().iter().map(|set| set.name()).collect::<Vec<_>>().join(", ");
+    catalog::set(name).map(|_| name.to_owned()).ok_or_else(|| format!("give one of {}", names()))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0 && seconds.is_finite());
+    seconds.ok_or_else(|| "give a positive number of seconds, like 0.02".to_owned())
+}
+
+fn enough_rounds(text: &str) -> Result<usize, String> {
+    let rounds = text.parse().ok().filter(|&rounds| rounds >= statistics::MIN_PAIRS);
+    rounds.ok_or_else(|| format!("give a whole number from {}: fewer pairs are not judged", statistics::MIN_PAIRS))
+}
+
+/// Builds, measures, judges and prints; the exit code is 1 when something got slower.
+pub fn run(repository: &Path, options: &Options) -> Result<ExitCode> {
+    let watch = Watch::install()?;
+    let outcome = compare(repository, options, &watch);
+    // Whatever an interruption breaks first, it is the reason.
+    watch.check().and(outcome)
+}
+
+fn compare(repository: &Path, options: &Options, watch: &Watch) -> Result<ExitCode> {
+    let base = Revision::resolve(repository, &options.base)?;
+    let head = match &options.head {
+        Some(name) => Revision::resolve(repository, name)?,
+        None => Revision::checked_out(repository)?,
+    };
+    if base.hash == head.hash {
+        eprintln!("BASE and HEAD are the same commit: whatever differs is noise");
+    }
+
+    let held = Held::wait(&repository.join("target/compare"), watch)?;
+    let folder = held.begin(repository)?;
+    let build = |revision| build::program_of(revision, repository, &held, &folder, watch);
+    let kept = [build(&base)?, build(&head)?];
+    let copies = |stage: &str| Programs::copy(&kept[0], &kept[1], &folder.path().join(stage));
+    let stages = [copies("1")?, copies("2")?];
+    // Programs are copied: the next comparison may build.
+    drop(held);
+
+    let manner = Manner { layout: options.layout.clone(), dtype: options.dtype.clone(), min_time: options.min_time };
+    let tasks = plan::tasks(options, stages[0].base_and_head(), &manner, watch)?;
+    let run = describe(repository, &base, &head, &manner)?;
+    let records = RecordFile::create(&repository.join("target/records/compare"), &run.date, "compare")?;
+    eprintln!("every time measured is kept in {}", records.path().display());
+    let rounds = if options.quick { QUICK_ROUNDS } else { options.rounds };
+    let mut session = Session { run, records, manner, tasks, rounds, watch };
+    let judgements = session.judge(&stages)?;
+
+    let out = &mut std::io::stdout();
+    writeln!(out, "BASE {} ({}), HEAD {} ({})\n", base.name, base.short(), head.name, head.short())?;
+    writeln!(out, "{}\n", judgements.table(&session.tasks))?;
+    writeln!(out, "{}", judgements.summary())?;
+    Ok(if judgements.count(Verdict::Slower) > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What all lines of records share.
+
+fn describe(repository: &Path, base: &Revision, head: &Revision, manner: &Manner) -> Result<Run> {
+    Ok(Run {
+        date: jiff::Timestamp::now().strftime("%FT%TZ").to_string(),
+        command: std::iter::once("cargo xtask".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect::<Vec<_>>()
+            .join(" "),
+        base: base.hash.clone(),
+        head: head.hash.clone(),
+        rustc: process::output(program("rustc", repository).arg("--version"))?,
+        cores: std::thread::available_parallelism()?.get(),
+        layout: manner.layout.clone(),
+        dtype: manner.dtype.clone(),
+        min_time: manner.min_time,
+    })
+}

@@ -1,0 +1,73 @@
+//! What is timed: shapes, numbers of threads, and the backends that both revisions have.
+
+use super::Options;
+use super::rounds::{Manner, Task, bench};
+use crate::interrupt::Watch;
+use anyhow::{Context, Result, bail, ensure};
+use convgrad::{NamedShape, catalog};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// `naive`, the reference, is timed only up to this many operations: at some 3e9 a second, longer calls would take most
+/// of the run. Named by `--backend` it is timed on all shapes.
+const NAIVE_FLOPS: f64 = 1e8;
+
+const ALL: &str = "all";
+
+/// The tasks, shape by shape. What is left out is told.
+pub fn tasks(options: &Options, programs: [&Path; 2], manner: &Manner, watch: &Watch) -> Result<Vec<Task>> {
+    let [base, head] = programs;
+    let base = backends(base, manner, watch).context("BASE cannot be timed by its command line")?;
+    let head = backends(head, manner, watch).context("HEAD cannot be timed by its command line")?;
+    let all = options.backend.iter().any(|name| name == ALL);
+    let asked = if all { base.union(&head).cloned().collect() } else { options.backend.clone() };
+    let mut chosen = Vec::new();
+    for name in asked {
+        match [base.contains(&name), head.contains(&name)] {
+            [true, true] => chosen.push(name),
+            [true, false] => eprintln!("{name}: only BASE has it, so it is not compared"),
+            [false, true] => eprintln!("{name}: only HEAD has it, so it is not compared"),
+            [false, false] => bail!("--backend {name}: neither revision has it; `cargo convgrad backends` lists them"),
+        }
+    }
+    ensure!(!chosen.is_empty(), "the revisions have no backend in common that could be compared");
+
+    let shapes = shapes(options);
+    let is_timed = |name: &str, shape: &NamedShape| !all || name != "naive" || shape.shape.flops() <= NAIVE_FLOPS;
+    let untimed = shapes.iter().filter(|shape| chosen.iter().any(|name| !is_timed(name, shape))).count();
+    if untimed > 0 {
+        eprintln!("naive: not timed on {untimed} of {} shapes, which would take too long", shapes.len());
+    }
+    let mut tasks = Vec::new();
+    for shape in shapes {
+        let backends: Vec<String> = chosen.iter().filter(|name| is_timed(name, &shape)).cloned().collect();
+        for threads in threads(options)? {
+            tasks.push(Task { shape: shape.clone(), threads, backends: backends.clone() });
+        }
+    }
+    tasks.retain(|task| !task.backends.is_empty());
+    ensure!(
+        !tasks.is_empty(),
+        "`naive`, all they have in common, would take too long; ask for it with --backend naive"
+    );
+    Ok(tasks)
+}
+
+fn shapes(options: &Options) -> Vec<NamedShape> {
+    if options.shape.is_empty() { catalog::set(&options.set).unwrap_or_default() } else { options.shape.clone() }
+}
+
+/// The numbers of threads, each once.
+fn threads(options: &Options) -> Result<Vec<usize>> {
+    let all = std::thread::available_parallelism()?.get();
+    let threads: BTreeSet<usize> = options.threads.iter().map(|&count| if count == 0 { all } else { count }).collect();
+    Ok(threads.into_iter().collect())
+}
+
+/// The backends of a program, learned by having it time the smallest of problems.
+fn backends(program: &Path, manner: &Manner, watch: &Watch) -> Result<BTreeSet<String>> {
+    let shape: NamedShape = "mb1ic1ih5oc1kh2".parse()?;
+    let task = Task { shape, threads: 1, backends: vec![ALL.to_owned()] };
+    let manner = Manner { min_time: 0.001, ..manner.clone() };
+    Ok(bench(program, &task, &manner, watch)?.into_keys().collect())
+}
