@@ -20,7 +20,7 @@ use crate::interrupt::Watch;
 use crate::process::{self, program};
 use crate::record::RecordFile;
 use anyhow::Result;
-use convgrad::{NamedShape, catalog};
+use convgrad::NamedShape;
 use pairs::Run;
 use rounds::{Manner, Programs};
 use session::Session;
@@ -52,7 +52,7 @@ pub struct Options {
     head: Option<String>,
 
     /// Set of the catalogue
-    #[arg(long, value_name = "NAME", default_value = "core", value_parser = known_set, conflicts_with = "shape")]
+    #[arg(long, value_name = "NAME", default_value = "core", conflicts_with = "shape")]
     set: String,
 
     /// A shape instead of a set; may be repeated
@@ -88,11 +88,6 @@ pub struct Options {
     quick: bool,
 }
 
-fn known_set(name: &str) -> Result<String, String> {
-    let names = || catalog::sets().iter().map(|set| set.name()).collect::<Vec<_>>().join(", ");
-    catalog::set(name).map(|_| name.to_owned()).ok_or_else(|| format!("give one of {}", names()))
-}
-
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0 && seconds.is_finite());
     seconds.ok_or_else(|| "give a positive number of seconds, like 0.02".to_owned())
@@ -112,6 +107,7 @@ pub fn run(repository: &Path, options: &Options) -> Result<ExitCode> {
 }
 
 fn compare(repository: &Path, options: &Options, watch: &Watch) -> Result<ExitCode> {
+    let shapes = plan::shapes(options)?;
     let base = Revision::resolve(repository, &options.base)?;
     let head = match &options.head {
         Some(name) => Revision::resolve(repository, name)?,
@@ -131,7 +127,7 @@ fn compare(repository: &Path, options: &Options, watch: &Watch) -> Result<ExitCo
     drop(held);
 
     let manner = Manner { layout: options.layout.clone(), dtype: options.dtype.clone(), min_time: options.min_time };
-    let tasks = plan::tasks(options, stages[0].base_and_head(), &manner, watch)?;
+    let tasks = plan::tasks(options, &shapes, stages[0].base_and_head(), &manner, watch)?;
     let run = describe(repository, &base, &head, &manner)?;
     let records = RecordFile::create(&repository.join("target/records/compare"), &run.date, "compare")?;
     eprintln!("every time measured is kept in {}", records.path().display());

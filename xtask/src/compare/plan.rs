@@ -15,7 +15,13 @@ const NAIVE_FLOPS: f64 = 1e8;
 const ALL: &str = "all";
 
 /// The tasks, shape by shape. What is left out is told.
-pub fn tasks(options: &Options, programs: [&Path; 2], manner: &Manner, watch: &Watch) -> Result<Vec<Task>> {
+pub fn tasks(
+    options: &Options,
+    shapes: &[NamedShape],
+    programs: [&Path; 2],
+    manner: &Manner,
+    watch: &Watch,
+) -> Result<Vec<Task>> {
     let [base, head] = programs;
     let base = backends(base, manner, watch).context("BASE cannot be timed by its command line")?;
     let head = backends(head, manner, watch).context("HEAD cannot be timed by its command line")?;
@@ -32,7 +38,6 @@ pub fn tasks(options: &Options, programs: [&Path; 2], manner: &Manner, watch: &W
     }
     ensure!(!chosen.is_empty(), "the revisions have no backend in common that could be compared");
 
-    let shapes = shapes(options);
     let is_timed = |name: &str, shape: &NamedShape| !all || name != "naive" || shape.shape.flops() <= NAIVE_FLOPS;
     let untimed = shapes.iter().filter(|shape| chosen.iter().any(|name| !is_timed(name, shape))).count();
     if untimed > 0 {
@@ -40,7 +45,7 @@ pub fn tasks(options: &Options, programs: [&Path; 2], manner: &Manner, watch: &W
     }
     let mut tasks = Vec::new();
     for shape in shapes {
-        let backends: Vec<String> = chosen.iter().filter(|name| is_timed(name, &shape)).cloned().collect();
+        let backends: Vec<String> = chosen.iter().filter(|name| is_timed(name, shape)).cloned().collect();
         for threads in threads(options)? {
             tasks.push(Task { shape: shape.clone(), threads, backends: backends.clone() });
         }
@@ -53,8 +58,14 @@ pub fn tasks(options: &Options, programs: [&Path; 2], manner: &Manner, watch: &W
     Ok(tasks)
 }
 
-fn shapes(options: &Options) -> Vec<NamedShape> {
-    if options.shape.is_empty() { catalog::set(&options.set).unwrap_or_default() } else { options.shape.clone() }
+/// The shapes of the command line, or else of the set.
+pub fn shapes(options: &Options) -> Result<Vec<NamedShape>> {
+    if !options.shape.is_empty() {
+        return Ok(options.shape.clone());
+    }
+    let names = || catalog::sets().iter().map(|set| set.name()).collect::<Vec<_>>().join(", ");
+    catalog::set(&options.set)
+        .with_context(|| format!("--set {}: there is none of this name; give one of {}", options.set, names()))
 }
 
 /// The numbers of threads, each once.

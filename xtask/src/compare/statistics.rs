@@ -13,8 +13,8 @@ use std::fmt;
 /// How sure an interval is. Higher than the usual 0.95, for a run judges some fifty of them.
 pub const CONFIDENCE: f64 = 0.99;
 
-/// Resamples of the bootstrap: 20 lie beyond the interval on either side, so that its ends rest on more than a few.
-const RESAMPLES: usize = 4000;
+/// Resamples of the bootstrap: 10 lie beyond the interval on either side, so that its ends rest on more than a few.
+const RESAMPLES: usize = 2000;
 
 /// Any number would do, but always the same: equal pairs give equal verdicts.
 const SEED: u128 = 0x636f_6e76_6772_6164;
@@ -22,9 +22,10 @@ const SEED: u128 = 0x636f_6e76_6772_6164;
 /// Fewer pairs are not judged: all n lie on one side of the median with probability 2^(1-n), which 8 bring below 1 %.
 pub const MIN_PAIRS: usize = 8;
 
-/// A smaller change than this is not reported, however certain it is: code that was only placed elsewhere in a binary
-/// runs as much slower or faster.
-pub const FLOOR: f64 = 0.02;
+/// A smaller change than this is not reported, however certain it is. Code that was only moved within a binary runs
+/// faster or slower by that: after a change to `direct` alone, `naive` took 2.0 % less time on one thread, certainly
+/// (30 pairs on a Zen 5, interval 0.7 % to 2.6 %), and again in fresh rounds.
+pub const FLOOR: f64 = 0.03;
 
 /// A change must exceed the row's noise this many times.
 pub const NOISE_FACTOR: f64 = 1.0;
