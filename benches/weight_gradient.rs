@@ -7,29 +7,40 @@
 //! CONVGRAD_BENCH_SET=tiny cargo bench --bench weight_gradient -- --test          every bench once, in a second or two
 //! ```
 //!
-//! `CONVGRAD_BENCH_SET` names sets, separated by commas; without it all are taken. Scratch is allocated before the clock
-//! starts, as in a training loop. A backend is timed only after its result has been held against the definition: a fast
-//! wrong answer is not a measurement.
+//! Environment variables choose what criterion has no argument for; `f64`, `nhwc` and an instruction set other than the
+//! best stand in the id behind the set, so that their results are kept apart:
+//!
+//! ```text
+//! CONVGRAD_BENCH_SET       sets, separated by commas; all if not given
+//! CONVGRAD_BENCH_DTYPE     f32 (if not given) or f64
+//! CONVGRAD_BENCH_LAYOUT    of input and delta: nchw (if not given) or nhwc
+//! CONVGRAD_BENCH_ISA       instruction set; the best of this processor if not given
+//! ```
+//!
+//! Scratch is allocated before the clock starts, as in a training loop. A backend is timed only after a sample of its
+//! result has been held against the definition: a fast wrong answer is not a measurement.
 
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Backend, ConvShape, Element, Op, Problem, Update, View, ViewMut, WeightGradient};
+use convgrad::{Axis, Backend, ConvShape, Element, Isa, Layout, Op, Problem, Registered};
+use convgrad::{Update, View, ViewMut, WeightGradient};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::cell::LazyCell;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Work beyond which the definition is too slow to be timed or to judge others: about a second of its loops.
+/// Work beyond which the definition is too slow to be timed: about a second of its loops.
 const NAIVE_FLOPS: f64 = 2e8;
 
 /// Input and delta of a problem, filled with the same numbers in [-1, 1) in every run.
 struct Operands<T> {
     input: Vec<T>,
     delta: Vec<T>,
+    layout: Layout,
 }
 
 impl<T: Element> Operands<T> {
-    fn of(shape: &ConvShape) -> Operands<T> {
+    fn of(shape: &ConvShape, layout: Layout) -> Operands<T> {
         let mut state = 1u64;
         let mut fill = |dims: Vec<usize>| {
             let next = || {
@@ -39,20 +50,15 @@ impl<T: Element> Operands<T> {
             };
             std::iter::repeat_with(next).take(dims.iter().product()).collect()
         };
-        Operands { input: fill(shape.input_dims()), delta: fill(shape.output_dims()) }
-    }
-
-    fn map<U>(&self, f: impl Fn(T) -> U) -> Operands<U> {
-        let map = |values: &[T]| values.iter().map(|&v| f(v)).collect();
-        Operands { input: map(&self.input), delta: map(&self.delta) }
+        Operands { input: fill(shape.input_dims()), delta: fill(shape.output_dims()), layout }
     }
 
     /// One call with the caller's scratch, which is what is timed.
     fn gradient(&self, backend: &dyn Backend<T>, shape: &ConvShape, gradient: &mut [T], scratch: &mut [T::Acc]) {
         let problem = WeightGradient::new(
             shape,
-            View::nchw(&self.input, &shape.input_dims()).expect("the input has the shape's size"),
-            View::nchw(&self.delta, &shape.output_dims()).expect("delta has the shape's size"),
+            View::new(&self.input, &shape.input_dims(), self.layout).expect("the input has the shape's size"),
+            View::new(&self.delta, &shape.output_dims(), self.layout).expect("delta has the shape's size"),
             ViewMut::nchw(gradient, &shape.weights_dims()).expect("the gradient has the shape's size"),
             Update::overwrite(),
         );
@@ -61,44 +67,103 @@ impl<T: Element> Operands<T> {
     }
 }
 
-/// Panics unless every entry is within the backend's declared bound of the definition in `f64`.
-fn check(backend: &dyn Backend<f32>, shape: &ConvShape, operands: &Operands<f32>, gradient: &[f32]) {
-    let definition = |operands: Operands<f64>| {
-        let mut sums = vec![0.0; shape.weights_len()];
-        operands.gradient(&*convgrad::reference(), shape, &mut sums, &mut []);
-        sums
-    };
-    let exact = definition(operands.map(f64::from));
-    let magnitude = definition(operands.map(|v| f64::from(v).abs()));
-    let unit = backend.error_bound(Op::WeightGradient, shape) * f32::UNIT_ROUNDOFF;
-    for (i, &g) in gradient.iter().enumerate() {
-        let (error, bound) = ((f64::from(g) - exact[i]).abs(), unit * magnitude[i]);
-        assert!(
-            error <= bound,
-            "{} on {shape}: entry {i} is {g}, {error:e} off with a bound of {bound:e}",
-            backend.name()
-        );
+/// Entries of the gradient by the definition in `f64`: all taps of a few pairs of an output and an input channel.
+struct Sample {
+    /// Where the taps of a pair begin in the gradient, their sums, and the sums of the magnitudes of their terms.
+    pairs: Vec<(usize, Vec<f64>, Vec<f64>)>,
+}
+
+impl Sample {
+    fn of<T: Element>(shape: &ConvShape, operands: &Operands<T>) -> Sample {
+        let alone = one_channel(shape);
+        let sums = |input: &[f64], delta: &[f64], change: fn(&f64) -> f64| {
+            let changed = |values: &[f64]| values.iter().map(change).collect();
+            let operands = Operands { input: changed(input), delta: changed(delta), layout: Layout::Nchw };
+            let mut gradient = vec![0.0; shape.taps()];
+            operands.gradient(&*convgrad::reference(), &alone, &mut gradient, &mut []);
+            gradient
+        };
+        let mut pairs = Vec::new();
+        for oc in first_middle_last(shape.out_channels()) {
+            let delta = channel(&operands.delta, &shape.output_dims(), operands.layout, oc);
+            let group = oc / shape.group_out_channels();
+            for ic in first_middle_last(shape.group_in_channels()) {
+                let in_channel = group * shape.group_in_channels() + ic;
+                let input = channel(&operands.input, &shape.input_dims(), operands.layout, in_channel);
+                let begin = (oc * shape.group_in_channels() + ic) * shape.taps();
+                pairs.push((begin, sums(&input, &delta, |&v| v), sums(&input, &delta, |&v| v.abs())));
+            }
+        }
+        Sample { pairs }
+    }
+
+    /// Panics unless these entries lie within the backend's declared bound, and all others are numbers.
+    fn check<T: Element>(&self, backend: &dyn Backend<T>, shape: &ConvShape, gradient: &[T]) {
+        let name = backend.name();
+        let unit = backend.error_bound(Op::WeightGradient, shape) * T::UNIT_ROUNDOFF
+            + convgrad::reference::<f64>().error_bound(Op::WeightGradient, shape) * f64::UNIT_ROUNDOFF;
+        for (begin, sums, magnitudes) in &self.pairs {
+            for (i, (sum, magnitude)) in (*begin..).zip(sums.iter().zip(magnitudes)) {
+                let (error, bound) = ((gradient[i].to_f64() - sum).abs(), unit * magnitude);
+                let entry = gradient[i];
+                assert!(error <= bound, "{name} on {shape}: entry {i} is {entry}, {error:e} off, bound {bound:e}");
+            }
+        }
+        let missing = gradient.iter().position(|entry| !entry.to_f64().is_finite());
+        assert_eq!(missing, None, "{name} on {shape}: the entry of this index is no number");
     }
 }
 
-fn bench_set(criterion: &mut Criterion, set: &ShapeSet) {
-    let mut group = criterion.benchmark_group(format!("weight_gradient/{}", set.name()));
+/// The problem of one output channel and one input channel that it sees.
+fn one_channel(shape: &ConvShape) -> ConvShape {
+    let axis = |(name, axis): (char, &Axis)| {
+        let Axis { input, kernel, output, stride, dilation, padding } = axis;
+        format!("i{name}{input}o{name}{output}k{name}{kernel}s{name}{stride}p{name}{padding}d{name}{}", dilation - 1)
+    };
+    let axes: String = ['d', 'h', 'w'].into_iter().zip(shape.axes()).map(axis).collect();
+    format!("mb{}ic1oc1{axes}", shape.batch()).parse().expect("a part of a problem is one")
+}
+
+/// Kernels take channels by tiles: the first begins one, and the last ends what is left over from them.
+fn first_middle_last(channels: usize) -> Vec<usize> {
+    let mut chosen = vec![0, channels / 2, channels - 1];
+    chosen.dedup();
+    chosen
+}
+
+/// One channel of every image, as the only one.
+fn channel<T: Element>(values: &[T], dims: &[usize], layout: Layout, channel: usize) -> Vec<f64> {
+    let view = View::new(values, dims, layout).expect("the values have these dimensions");
+    let [batch, _, depth, height, width] = view.dims5();
+    let mut alone = Vec::with_capacity(batch * depth * height * width);
+    for n in 0..batch {
+        for d in 0..depth {
+            for h in 0..height {
+                alone.extend((0..width).map(|w| view.at([n, channel, d, h, w]).to_f64()));
+            }
+        }
+    }
+    alone
+}
+
+fn bench_set<T: Registered>(criterion: &mut Criterion, id: &str, set: &ShapeSet, layout: Layout, isa: Isa) {
+    let mut group = criterion.benchmark_group(id);
     for shape in set.shapes().into_iter().map(|named| named.shape) {
         group.throughput(Throughput::Elements(shape.flops() as u64));
-        // Made for the first bench that the filter lets through, and checked once a backend.
-        let operands = LazyCell::new(|| Operands::of(&shape));
-        for backend in convgrad::backends::<f32>() {
-            let small = shape.flops() <= NAIVE_FLOPS;
-            if backend.supports(Op::WeightGradient, &shape).is_err() || (backend.name() == "naive" && !small) {
+        // Made for the first bench that the filter lets through.
+        let operands = LazyCell::new(|| Operands::of(&shape, layout));
+        let sample = LazyCell::new(|| Sample::of(&shape, &operands));
+        for backend in convgrad::backends_on::<T>(isa) {
+            let too_slow = backend.name() == "naive" && shape.flops() > NAIVE_FLOPS;
+            if too_slow || backend.supports(Op::WeightGradient, &shape).is_err() {
                 continue;
             }
             let checked_buffers = || {
-                let mut gradient = vec![f32::NAN; shape.weights_len()];
-                let mut scratch = vec![f32::NAN; backend.scratch_len(Op::WeightGradient, &shape)];
-                if small {
-                    operands.gradient(&*backend, &shape, &mut gradient, &mut scratch);
-                    check(&*backend, &shape, &operands, &gradient);
-                }
+                let not_a_number = T::from_f64(f64::NAN);
+                let mut gradient = vec![not_a_number; shape.weights_len()];
+                let mut scratch = vec![not_a_number.to_acc(); backend.scratch_len(Op::WeightGradient, &shape)];
+                operands.gradient(&*backend, &shape, &mut gradient, &mut scratch);
+                sample.check(&*backend, &shape, &gradient);
                 (gradient, scratch)
             };
             let mut buffers = None;
@@ -113,35 +178,54 @@ fn bench_set(criterion: &mut Criterion, set: &ShapeSet) {
 
 /// The sets `CONVGRAD_BENCH_SET` names.
 fn chosen_sets() -> Result<Vec<ShapeSet>, String> {
-    let all = catalog::sets();
     let Ok(names) = std::env::var("CONVGRAD_BENCH_SET") else {
-        return Ok(all.to_vec());
+        return Ok(catalog::sets().to_vec());
     };
-    let by_name = |name: &str| {
-        all.iter().find(|set| set.name() == name).copied().ok_or_else(|| {
-            let known: Vec<_> = all.iter().map(ShapeSet::name).collect();
-            format!("CONVGRAD_BENCH_SET: no set is called `{name}`: choose from {}", known.join(", "))
-        })
-    };
-    names.split(',').map(str::trim).map(by_name).collect()
+    let sets: Vec<_> = catalog::sets().iter().map(|set| (set.name(), *set)).collect();
+    names.split(',').map(|name| find("CONVGRAD_BENCH_SET", name.trim(), &sets)).collect()
 }
 
-fn main() -> ExitCode {
-    let sets = match chosen_sets() {
-        Ok(sets) => sets,
-        Err(message) => {
-            eprintln!("{message}");
-            return ExitCode::from(2);
-        }
-    };
+/// What a variable chooses, the first if it is not set; and its part of the ids, none for the first.
+fn choice<V: Copy>(variable: &str, choices: &[(&'static str, V)]) -> Result<(V, String), String> {
+    let name = std::env::var(variable).unwrap_or_else(|_| choices[0].0.to_owned());
+    let chosen = find(variable, &name, choices)?;
+    Ok((chosen, if name == choices[0].0 { String::new() } else { format!("/{name}") }))
+}
+
+fn find<V: Copy>(variable: &str, name: &str, choices: &[(&'static str, V)]) -> Result<V, String> {
+    let chosen = choices.iter().find(|choice| choice.0 == name).map(|choice| choice.1);
+    let names = || choices.iter().map(|choice| choice.0).collect::<Vec<_>>().join(", ");
+    chosen.ok_or_else(|| format!("{variable}: there is no `{name}`: choose from {}", names()))
+}
+
+fn bench() -> Result<(), String> {
+    type BenchSet = fn(&mut Criterion, &str, &ShapeSet, Layout, Isa);
+    let types: [(_, BenchSet); 2] = [("f32", bench_set::<f32>), ("f64", bench_set::<f64>)];
+    let isas: Vec<_> = Isa::available().into_iter().rev().map(|isa| (isa.name(), isa)).collect();
+    let sets = chosen_sets()?;
+    let (bench_set, dtype_id) = choice("CONVGRAD_BENCH_DTYPE", &types)?;
+    let (layout, layout_id) = choice("CONVGRAD_BENCH_LAYOUT", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?;
+    let (isa, isa_id) = choice("CONVGRAD_BENCH_ISA", &isas)?;
+
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     for set in &sets {
-        bench_set(&mut criterion, set);
+        let id = format!("weight_gradient/{}{dtype_id}{layout_id}{isa_id}", set.name());
+        bench_set(&mut criterion, &id, set, layout, isa);
     }
     criterion.final_summary();
-    ExitCode::SUCCESS
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+    }
 }

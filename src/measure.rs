@@ -1,12 +1,17 @@
-//! Measuring: how long calls take beside each other, and how fast this machine can multiply and add at all.
+//! Measuring: how long calls take beside each other, and how fast this machine can compute and read at all.
 //!
 //! Machines are shared and clocks drift, so two calls timed one after the other say little about which is faster.
 //! [`interleaved`] gives each a short turn, round after round, so that a disturbance meets all of them; within a turn a
-//! call repeats, so that each is timed with its own data in the caches. [`peak_flops`] is measured the same way in the
-//! same run: a rate is then a share of what the processor had to give at that time.
+//! call repeats, so that each is timed with its own data in the caches. [`peak_flops`] and [`read_bandwidth`] are measured
+//! in the same run: a rate is then a share of what the machine had to give at that time.
 
+mod bandwidth;
+mod cache;
 mod peak;
+mod together;
 
+pub use bandwidth::{ReadBandwidth, read_bandwidth};
+pub use cache::{Cache, Caches};
 pub use peak::peak_flops;
 
 use std::time::{Duration, Instant};

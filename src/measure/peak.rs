@@ -4,13 +4,12 @@
 //! least ten independent sums must be on their way to keep them busy. Twelve, with the two operands, still fit the
 //! sixteen registers of AVX2.
 
+use super::together;
 use crate::element::Element;
 use crate::simd::{Isa, Lane};
 use pulp::{Simd, WithSimd};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::yield_now;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Independent sums.
 const CHAINS: usize = 12;
@@ -37,26 +36,10 @@ const LONGEST: Duration = Duration::from_secs(1);
 pub fn peak_flops<T: Element>(isa: Isa) -> f64 {
     let threads = rayon::current_num_threads();
     let flops = (2 * threads * CHAINS * STEPS * isa.registers::<T::Acc>().lanes) as f64;
-    let first = Instant::now();
-    let repetitions = (0..REPETITIONS).take_while(|&done| done == 0 || first.elapsed() < LONGEST);
-    let shortest = repetitions.map(|_| {
-        // All threads begin together; the time is from the first begin to the last end. A sleeping barrier would wake
-        // them one after the other.
-        let awaited = AtomicUsize::new(threads);
-        let spans = rayon::broadcast(|_| {
-            awaited.fetch_sub(1, Ordering::AcqRel);
-            while awaited.load(Ordering::Acquire) > 0 {
-                yield_now();
-            }
-            let begin = Instant::now();
-            black_box(isa.run(Chains::<T::Acc>::new(STEPS)));
-            (begin, Instant::now())
-        });
-        let begin = spans.iter().map(|span| span.0).min();
-        let end = spans.iter().map(|span| span.1).max();
-        begin.zip(end).map_or(f64::INFINITY, |(begin, end)| (end - begin).as_secs_f64())
+    let shortest = together::shortest(REPETITIONS, LONGEST, |_| {
+        black_box(isa.run(Chains::<T::Acc>::new(STEPS)));
     });
-    flops / shortest.fold(f64::INFINITY, f64::min)
+    flops / shortest
 }
 
 /// `x = x * 1/2 + 1` in every lane of every chain, from 0: a half is missing to 2 at first, a half of that, ...

@@ -1,8 +1,10 @@
 //! The project's own commands, as a program of the workspace so that they need nothing but cargo.
 
+mod bench;
+mod build;
 mod check;
 mod compare;
-mod interrupt;
+mod interruption;
 mod layering;
 mod measured;
 mod process;
@@ -10,6 +12,8 @@ mod process;
 mod readme;
 #[allow(dead_code)]
 mod record;
+mod run;
+mod runner;
 mod source;
 
 use clap::Parser;
@@ -26,6 +30,8 @@ use std::process::ExitCode;
 enum Command {
     /// Format, sources, clippy, docs, benches once; stops at the first step that fails
     Check,
+    /// Measure sets of the catalogue with criterion, and keep the results as records
+    Bench(bench::BenchOptions),
     /// Whether a revision made anything slower: both are built, timed in turns, and judged by the machine's noise
     Compare(compare::Options),
     /// Write the measurements in README.md anew, from this machine
@@ -35,12 +41,13 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
+        Command::Bench(options) => bench::run(root(), &options),
         Command::Compare(options) => compare::run(root(), &options),
         Command::Measured => measured::run(root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
-        ExitCode::from(if error.is::<interrupt::Interrupted>() { interrupt::EXIT_CODE } else { 2 })
+        ExitCode::from(2)
     })
 }
 

@@ -23,6 +23,15 @@ fn the_table_of_backends_lists_the_registry() {
 }
 
 #[test]
+fn the_table_of_sets_lists_the_catalogue() {
+    let rows = section("### Named sets").filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: Vec<_> =
+        rows.map(|(name, rest)| (name, rest.split(" |").next().unwrap_or_default().to_owned())).collect();
+    let sets = convgrad::catalog::sets().iter().map(|set| (set.name(), set.shapes().len().to_string()));
+    assert_eq!(listed, sets.collect::<Vec<_>>());
+}
+
+#[test]
 fn the_rooms_are_those_of_the_layering_check() {
     let mut lines = section("## Architecture").skip_while(|&line| line != "```text").skip(1);
     let rooms = lines.by_ref().take_while(|&line| line != "```").map(|line| {

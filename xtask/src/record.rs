@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The form of the lines. A reader refuses any other.
 pub const FORMAT: u32 = 1;
 
+/// Where record files lie in the repository, if not told otherwise.
+pub const DIRECTORY: &str = "target/records";
+
 /// One implementation's time, or its refusal, on one shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -88,6 +91,12 @@ pub struct Machine {
     pub l2_gbs: f64,
     pub l3_gbs: f64,
     pub dram_gbs: f64,
+}
+
+/// Four digits that count, of times between a microsecond's part and minutes.
+pub fn milliseconds(ms: f64) -> String {
+    let decimals = (3.0 - ms.log10().floor()).clamp(0.0, 9.0);
+    format!("{ms:.*}", decimals as usize)
 }
 
 /// A new file of records.

@@ -1,6 +1,7 @@
 //! Arguments that subcommands share, each checked as it is read: what reaches a subcommand is known to be meaningful.
 
 use anyhow::{Context, Result, anyhow, ensure};
+use convgrad::catalog::{self, ShapeSet};
 use convgrad::{Backend, ConvShape, Isa, Layout, NamedShape, Registered};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -29,21 +30,27 @@ impl FromStr for Task {
 #[derive(clap::Args)]
 pub struct Tasks {
     /// Problems, such as mb8ic64ih56oc64kh3ph1 (`convgrad --help` explains the form)
-    #[arg(value_name = "SHAPE", required_unless_present = "file")]
+    #[arg(value_name = "SHAPE", required_unless_present_any = ["file", "set"])]
     shapes: Vec<Task>,
 
     /// Read problems from FILE, one a line, # begins a comment; - is standard input; may be repeated
     #[arg(short, long, value_name = "FILE")]
     file: Vec<PathBuf>,
+
+    /// Take the problems of a named set, such as core (`convgrad sets` lists them); separated by commas, or repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = known_set)]
+    set: Vec<ShapeSet>,
 }
 
 impl Tasks {
-    /// All problems: those of the command line, then those of the files. Never empty.
+    /// All problems: those of the command line, then those of the files, then those of the sets. Never empty.
     pub fn read(&self) -> Result<Vec<Task>> {
         let mut tasks = self.shapes.clone();
         for file in &self.file {
             tasks.extend(read_file(file)?);
         }
+        let of_sets = self.set.iter().flat_map(ShapeSet::shapes);
+        tasks.extend(of_sets.map(|named| Task { text: named.to_string(), shape: named.shape }));
         Ok(tasks)
     }
 }
@@ -61,6 +68,15 @@ fn read_file(path: &Path) -> Result<Vec<Task>> {
         .collect::<Result<_>>()?;
     ensure!(!tasks.is_empty(), "--file {name}: there is no shape in it; write one a line, like mb8ic64ih56oc64kh3ph1");
     Ok(tasks)
+}
+
+/// The set of the catalogue that has this name.
+pub fn known_set(name: &str) -> Result<ShapeSet, String> {
+    let sets = catalog::sets();
+    sets.iter().find(|set| set.name() == name).copied().ok_or_else(|| {
+        let known: Vec<_> = sets.iter().map(ShapeSet::name).collect();
+        format!("no set is called `{name}`; choose from {}", known.join(", "))
+    })
 }
 
 /// Which backends to run.

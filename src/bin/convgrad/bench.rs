@@ -17,11 +17,14 @@ use std::time::Duration;
 EXAMPLES
   convgrad bench mb8ic64ih56oc64kh3ph1
   convgrad bench -f shapes.txt --backend direct,im2col --threads 1 --layout nhwc
-  convgrad bench -f shapes.txt --csv > times.csv
+  convgrad bench --set resnet50,vgg16 --csv > times.csv
 
 Rates count two operations per tap, channel pair and output position, padding included, whatever a backend executes: \
 a backend that leaves the padding out can exceed the peak. The peak is that of this processor's fused multiply-adds \
-for this number type and number of threads, measured in the same run. * marks the fastest.")]
+for this number type and number of threads, measured in the same run. * marks the fastest.
+
+The columns of --csv are backend, pass, layout, shape, threads, best_ms, median_ms, gflops. Times have 4 decimals, or \
+as many as make 5 significant digits; rates have 1, or as many as make 3.")]
 pub struct BenchOptions {
     #[command(flatten)]
     tasks: Tasks,
@@ -161,20 +164,21 @@ impl Report {
         let flops = task.shape.flops();
         let fastest = results.iter().map(|(_, timing)| timing.best).fold(f64::INFINITY, f64::min);
         for (name, Timing { best, median, .. }) in results {
-            let (rate, best_ms, median_ms) = (flops / best, best * 1e3, median * 1e3);
+            let rate = flops / best;
             match self {
                 Report::Csv { layout, threads } => {
-                    let (layout, shape, gflops) = (layout.name(), csv_field(&task.text), rate / 1e9);
-                    writeln!(out, "{name},wgrad,{layout},{shape},{threads},{best_ms:.4},{median_ms:.4},{gflops:.1}")?;
+                    let (layout, shape) = (layout.name(), csv_field(&task.text));
+                    let [best, median, gflops] = [milliseconds(*best), milliseconds(*median), gigaflops(rate)];
+                    writeln!(out, "{name},wgrad,{layout},{shape},{threads},{best},{median},{gflops}")?;
                 }
                 Report::Table { columns, peak } => {
                     let mark = if *best == fastest { "* " } else { "" };
                     let cells = [
                         format!("{mark}{name}"),
-                        format!("{:.1}", rate / 1e9),
-                        format!("{:.1}", 100.0 * rate / peak),
-                        format!("{best_ms:.4}"),
-                        format!("{median_ms:.4}"),
+                        gigaflops(rate),
+                        number(100.0 * rate / peak, 1, 3),
+                        milliseconds(*best),
+                        milliseconds(*median),
                         task.text.clone(),
                     ];
                     table::write_row(out, columns, cells)?;
@@ -186,6 +190,22 @@ impl Report {
             Report::Csv { .. } => Ok(()),
         }
     }
+}
+
+fn milliseconds(seconds: f64) -> String {
+    number(seconds * 1e3, 4, 5)
+}
+
+fn gigaflops(rate: f64) -> String {
+    number(rate / 1e9, 1, 3)
+}
+
+/// A number with so many decimals, or more where it is so small that they would not hold as many significant digits:
+/// the smallest problems take some ten nanoseconds, and would all seem to take the same time.
+fn number(value: f64, decimals: usize, significant: i32) -> String {
+    let places_to_first_digit = if value > 0.0 { -value.log10().floor() as i32 } else { 0 };
+    let needed = usize::try_from(places_to_first_digit + significant - 1).unwrap_or(0);
+    format!("{value:.digits$}", digits = decimals.max(needed))
 }
 
 /// A field as RFC 4180 has it, quoted only where it must be: quotes belong to a descriptor's name and are common.
@@ -220,8 +240,26 @@ mod tests {
             .lines()
             .map(|line| line.split_whitespace().map(str::to_owned).collect())
             .collect();
-        assert_eq!(lines[0], ["slow", "0.0", "0.0", "1.0000", "2.0000", "mb1ic1ih5oc1kh2"]);
+        assert_eq!(lines[0], ["slow", "0.000128", "0.0100", "1.0000", "2.0000", "mb1ic1ih5oc1kh2"]);
         // 2 * 16 positions * 4 taps in a microsecond.
-        assert_eq!(lines[1], ["*", "fast", "0.1", "10.0", "0.0010", "0.0020", "mb1ic1ih5oc1kh2"]);
+        assert_eq!(lines[1], ["*", "fast", "0.128", "10.0", "0.0010000", "0.0020000", "mb1ic1ih5oc1kh2"]);
+    }
+
+    #[test]
+    fn small_numbers_keep_their_significant_digits() {
+        for (seconds, text) in [
+            (0.0, "0.0000"),
+            (2.2134e-9, "0.0000022134"),
+            (2.2134567e-6, "0.0022135"),
+            (0.99999e-4, "0.099999"),
+            (1e-4, "0.10000"),
+            (1.23456e-3, "1.2346"),
+            (12.5, "12500.0000"),
+        ] {
+            assert_eq!(milliseconds(seconds), text);
+        }
+        for (rate, text) in [(1.2345e6, "0.00123"), (1.2345e9, "1.23"), (98.76e9, "98.8"), (4567.89e9, "4567.9")] {
+            assert_eq!(gigaflops(rate), text);
+        }
     }
 }

@@ -12,8 +12,10 @@ mod bench;
 mod data;
 mod demo;
 mod gradient;
+mod machine;
 mod npy;
 mod output;
+mod sets;
 mod table;
 mod verify;
 
@@ -38,12 +40,16 @@ enum Command {
     Demo(demo::DemoOptions),
     /// List the backends, what they are and what they compute on this processor
     Backends,
+    /// List the named sets of problems, or print the problems of some
+    Sets(sets::SetsOptions),
     /// Compute dE/dw, and dE/db if wished, from .npy files
     Gradient(Box<gradient::GradientOptions>),
     /// Check backends against the definition in double precision; exit code 1 if one fails
     Verify(verify::VerifyOptions),
     /// Time backends beside each other
     Bench(bench::BenchOptions),
+    /// Measure what this machine has to give: its peak, and how fast it reads
+    Machine(machine::MachineOptions),
 }
 
 const SHAPE_HELP: &str = "\
@@ -68,8 +74,10 @@ SHAPES are problem descriptors as oneDNN's benchdnn reads them:
 EXAMPLES
   convgrad
   convgrad backends
+  convgrad sets
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad bench mb8ic64ih56oc64kh3ph1 --threads 1
+  convgrad bench --set core
   convgrad gradient mb1ic1ih5oc1kh2 --input X.npy --delta D.npy -o DW.npy
 
 Without a command, the demo runs.
@@ -109,9 +117,11 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Backends => backends::run(),
+        Command::Sets(options) => sets::run(&options),
         Command::Gradient(options) => gradient::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Machine(options) => machine::run(&options),
     }
 }
 

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 EXAMPLES
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad verify -f shapes.txt --backend direct,im2col --layout nhwc --dtype f64
-  convgrad verify mb2ic16ih14oc32kh3ph1 --isa avx2
+  convgrad verify --set tiny --isa avx2
 
 error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's \
 error bound allows: above 1 is a failure. The definition is computed plainly, five times in all: allow some \

@@ -5,8 +5,9 @@
 //! changes, so neither does its program, unless the compiler or its settings do.
 
 use super::worktree::{Held, Revision, RunFolder, Worktree};
-use crate::interrupt::Watch;
+use crate::build::reported;
 use crate::process::{cargo, output, program};
+use crate::runner::Runner;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub fn program_of(
     repository: &Path,
     held: &Held,
     run: &RunFolder,
-    watch: &Watch,
+    runner: &Runner,
 ) -> Result<PathBuf> {
     let kept = held.folder().join("programs").join(&revision.hash);
     let (path, stamp) = (kept.join("convgrad"), kept.join("built-with.txt"));
@@ -35,9 +36,9 @@ pub fn program_of(
     // The same code in a fifth of the space.
     command.args(["--config", "profile.release.strip=\"debuginfo\""]);
     command.args(["--message-format", "json-render-diagnostics", "--target-dir"]).arg(held.folder().join("build"));
-    let messages = watch.output_told(&mut command);
+    let messages = runner.output_told(&mut command);
     let messages = messages.with_context(|| format!("{} ({}) cannot be built", revision.name, revision.short()))?;
-    let built = executable(&messages).context("cargo told of no program called convgrad")?;
+    let built = reported(&messages, "convgrad").context("cargo told of no program called convgrad")?;
     fs::create_dir_all(&kept).with_context(|| format!("cannot create {}", kept.display()))?;
     // The stamp goes before the program is replaced and comes after it: it never stands beside another's program.
     let _ = fs::remove_file(&stamp);
@@ -56,26 +57,4 @@ fn settings(repository: &Path) -> Result<String> {
     text.extend(variables.iter().map(|(name, value)| format!("{name}={value}\n")));
     text += &fs::read_to_string(repository.join(".cargo/config.toml")).unwrap_or_default();
     Ok(text)
-}
-
-/// The program that cargo's messages, a JSON object a line, say was built.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let programs = messages.filter(|message| message["reason"] == "compiler-artifact");
-    programs.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_is_found_among_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"rayon"},"executable":null}
-not JSON
-{"reason":"compiler-artifact","target":{"name":"convgrad"},"executable":"/t/release/convgrad"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages), Some("/t/release/convgrad".into()));
-        assert_eq!(executable(r#"{"reason":"build-finished","success":false}"#), None);
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::rounds::{Manner, Task, bench};
-use crate::interrupt::Watch;
+use crate::runner::Runner;
 use anyhow::{Context, Result, bail, ensure};
 use convgrad::{NamedShape, catalog};
 use std::collections::BTreeSet;
@@ -20,11 +20,11 @@ pub fn tasks(
     shapes: &[NamedShape],
     programs: [&Path; 2],
     manner: &Manner,
-    watch: &Watch,
+    runner: &Runner,
 ) -> Result<Vec<Task>> {
     let [base, head] = programs;
-    let base = backends(base, manner, watch).context("BASE cannot be timed by its command line")?;
-    let head = backends(head, manner, watch).context("HEAD cannot be timed by its command line")?;
+    let base = backends(base, manner, runner).context("BASE cannot be timed by its command line")?;
+    let head = backends(head, manner, runner).context("HEAD cannot be timed by its command line")?;
     let all = options.backend.iter().any(|name| name == ALL);
     let asked = if all { base.union(&head).cloned().collect() } else { options.backend.clone() };
     let mut chosen = Vec::new();
@@ -76,9 +76,9 @@ fn threads(options: &Options) -> Result<Vec<usize>> {
 }
 
 /// The backends of a program, learned by having it time the smallest of problems.
-fn backends(program: &Path, manner: &Manner, watch: &Watch) -> Result<BTreeSet<String>> {
+fn backends(program: &Path, manner: &Manner, runner: &Runner) -> Result<BTreeSet<String>> {
     let shape: NamedShape = "mb1ic1ih5oc1kh2".parse()?;
     let task = Task { shape, threads: 1, backends: vec![ALL.to_owned()] };
     let manner = Manner { min_time: 0.001, ..manner.clone() };
-    Ok(bench(program, &task, &manner, watch)?.into_keys().collect())
+    Ok(bench(program, &task, &manner, runner)?.into_keys().collect())
 }

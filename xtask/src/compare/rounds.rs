@@ -4,7 +4,7 @@
 //! meet the same machine. A round visits all shapes before the next begins: a disturbance of a minute then spoils a few
 //! pairs of every shape, which the median bears, and not all pairs of one.
 
-use crate::interrupt::Watch;
+use crate::runner::Runner;
 use anyhow::{Context, Result, bail};
 use convgrad::NamedShape;
 use std::collections::BTreeMap;
@@ -73,11 +73,11 @@ impl Programs {
         task: &Task,
         manner: &Manner,
         order: [usize; 3],
-        watch: &Watch,
+        runner: &Runner,
     ) -> Result<BTreeMap<String, Triple>> {
         let mut times = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
         for program in order {
-            times[program] = bench(&self.0[program], task, manner, watch)?;
+            times[program] = bench(&self.0[program], task, manner, runner)?;
         }
         let [base, copy, head] = times;
         let triple = |(name, time): (String, Time)| Some((name.clone(), [time, *copy.get(&name)?, *head.get(&name)?]));
@@ -86,13 +86,13 @@ impl Programs {
 }
 
 /// One process: the times of the task's backends.
-pub fn bench(program: &Path, task: &Task, manner: &Manner, watch: &Watch) -> Result<BTreeMap<String, Time>> {
+pub fn bench(program: &Path, task: &Task, manner: &Manner, runner: &Runner) -> Result<BTreeMap<String, Time>> {
     let mut command = Command::new(program);
     // Without its name, which may hold commas and quotes.
     command.args(["bench", &task.shape.shape.to_string(), "--csv", "--backend", &task.backends.join(",")]);
     command.args(["--threads", &task.threads.to_string(), "--min-time", &manner.min_time.to_string()]);
     command.args(["--layout", &manner.layout, "--dtype", &manner.dtype]);
-    let text = watch.output(&mut command)?;
+    let text = runner.output(&mut command)?;
     read_csv(&text).with_context(|| format!("what `{}` printed", crate::process::line(&command)))
 }
 

@@ -4,8 +4,8 @@ use super::judgement::{Judged, Judgement, Judgements, Row};
 use super::pairs::{self, Place, Run};
 use super::rounds::{Manner, ORDERS, Programs, Task};
 use super::statistics::{self, Verdict};
-use crate::interrupt::Watch;
 use crate::record::RecordFile;
+use crate::runner::Runner;
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ pub struct Session<'a> {
     pub manner: Manner,
     pub tasks: Vec<Task>,
     pub rounds: usize,
-    pub watch: &'a Watch,
+    pub runner: &'a Runner,
 }
 
 impl Session<'_> {
@@ -74,7 +74,7 @@ impl Session<'_> {
                 let task = &self.tasks[index];
                 progress.set_message(format!("round {} of {}: {}", round + 1, self.rounds, task.shape));
                 let place = Place { stage, round, order: ORDERS[(round + index) % ORDERS.len()] };
-                let times = programs.round(task, &self.manner, place.order, self.watch)?;
+                let times = programs.round(task, &self.manner, place.order, self.runner)?;
                 for row in rows.iter_mut().filter(|row| row.task == index) {
                     if let Some(times) = times.get(&row.backend) {
                         pairs::append(&mut self.records, &self.run, place, task, &row.backend, times)?;

@@ -24,7 +24,7 @@ pub const MIN_PAIRS: usize = 8;
 
 /// A smaller change than this is not reported, however certain it is. Code that was only moved within a binary runs
 /// faster or slower by that: after a change to `direct` alone, `naive` took 2.0 % less time on one thread, certainly
-/// (30 pairs on a Zen 5, interval 0.7 % to 2.6 %), and again in fresh rounds.
+/// (30 pairs on a Zen 5, interval 1.0 % to 2.9 %), and 2.0 % again in fresh rounds.
 pub const FLOOR: f64 = 0.03;
 
 /// A change must exceed the row's noise this many times.

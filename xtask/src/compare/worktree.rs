@@ -4,8 +4,8 @@
 //! however that ends, so a folder whose lock can be had belongs to a run that was killed, and the next run removes it; a
 //! run that is going on is recognised by the same lock and left alone.
 
-use crate::interrupt::Watch;
 use crate::process::{output, program};
+use crate::runner::Runner;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ const ALIVE: &str = "alive.lock";
 
 impl Held {
     /// Waits until no other run is starting or building.
-    pub fn wait(folder: &Path, watch: &Watch) -> Result<Held> {
+    pub fn wait(folder: &Path, runner: &Runner) -> Result<Held> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         // As git writes paths, so that its list of worktrees can be searched.
         let folder = folder.canonicalize()?;
@@ -90,7 +90,7 @@ impl Held {
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(100)),
             }
             told = true;
-            watch.check()?;
+            runner.check()?;
         }
     }
 

@@ -62,7 +62,7 @@ fn a_worktree_holds_its_revision_and_leaves_nothing() {
     let repository = repository();
     let path = repository.path();
     let folder = path.join("target/compare");
-    let held = Held::wait(&folder, &Watch::default()).unwrap();
+    let held = Held::wait(&folder, &Runner::default()).unwrap();
     let run = held.begin(path).unwrap();
     for revision in ["one", "two"] {
         let worktree = Worktree::add(path, &run, &Revision::resolve(path, revision).unwrap()).unwrap();
@@ -78,7 +78,7 @@ fn a_worktree_holds_its_revision_and_leaves_nothing() {
 fn a_failure_leaves_nothing_either() {
     let repository = repository();
     let path = repository.path();
-    let held = Held::wait(&path.join("target/compare"), &Watch::default()).unwrap();
+    let held = Held::wait(&path.join("target/compare"), &Runner::default()).unwrap();
     let run = held.begin(path).unwrap();
     let revision = Revision { name: "gone".to_owned(), hash: "0".repeat(40) };
     assert!(Worktree::add(path, &run, &revision).is_err());
@@ -97,7 +97,7 @@ fn what_a_killed_run_left_is_removed_and_a_living_one_left_alone() {
     let repository = repository();
     let path = repository.path();
     let folder = path.join("target/compare");
-    let held = Held::wait(&folder, &Watch::default()).unwrap();
+    let held = Held::wait(&folder, &Runner::default()).unwrap();
     let one = Revision::resolve(path, "one").unwrap();
 
     let killed = held.begin(path).unwrap();
@@ -124,11 +124,11 @@ fn what_a_killed_run_left_is_removed_and_a_living_one_left_alone() {
 #[test]
 fn only_one_run_at_a_time_starts_and_an_interruption_ends_the_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let watch = Watch::default();
-    let held = Held::wait(folder.path(), &watch).unwrap();
-    let interrupted = Watch::default();
+    let runner = Runner::default();
+    let held = Held::wait(folder.path(), &runner).unwrap();
+    let interrupted = Runner::default();
     interrupted.interrupt();
     assert!(Held::wait(folder.path(), &interrupted).is_err());
     drop(held);
-    assert!(Held::wait(folder.path(), &watch).is_ok());
+    assert!(Held::wait(folder.path(), &runner).is_ok());
 }

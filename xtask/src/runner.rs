@@ -1,72 +1,58 @@
-//! Ctrl-C: the program that is running is ended and the work stops with an error, so that all is put away on the way out.
+//! Programs run one at a time, and ended by an interruption, so that all is put away on the way out.
 //!
-//! Programs are started in a group of their own. The terminal's Ctrl-C then reaches only this process, which ends the
-//! whole group, compilers that cargo has started included; a signal sent to this process alone does the same.
+//! Each is started in a group of its own. The terminal's Ctrl-C then reaches only this process, which ends the whole
+//! group, compilers that cargo has started included; a signal sent to this process alone does the same.
 
+use crate::interruption::Interruption;
 use crate::process::line;
-use anyhow::{Context, Error, Result, bail};
-use std::fmt;
+use anyhow::{Context, Result, bail, ensure};
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The exit code of a program that Ctrl-C ended, as shells have it.
-pub const EXIT_CODE: u8 = 130;
-
-/// The user wants no more of it.
-#[derive(Debug)]
-pub struct Interrupted;
-
-impl fmt::Display for Interrupted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted")
-    }
-}
-
-impl std::error::Error for Interrupted {}
-
-/// Runs programs one at a time, until the user interrupts.
+/// Runs programs until the user interrupts.
 #[derive(Clone, Default)]
-pub struct Watch {
-    state: Arc<State>,
+pub struct Runner {
+    interruption: Interruption,
+    running: Running,
 }
 
-#[derive(Default)]
-struct State {
-    interrupted: AtomicBool,
-    running: Mutex<Option<Child>>,
-}
+/// The program that is running.
+#[derive(Clone, Default)]
+struct Running(Arc<Mutex<Option<Child>>>);
 
-impl State {
-    fn running(&self) -> MutexGuard<'_, Option<Child>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Watch {
-    /// A watch that Ctrl-C, and the request to terminate, interrupt. A process can have one.
-    pub fn install() -> Result<Watch> {
-        let watch = Watch::default();
-        let handler = watch.clone();
-        ctrlc::set_handler(move || handler.interrupt()).context("cannot listen for Ctrl-C")?;
-        Ok(watch)
+impl Running {
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the program that is running and refuses to start others.
-    pub fn interrupt(&self) {
-        self.state.interrupted.store(true, Ordering::SeqCst);
-        if let Some(child) = self.state.running().as_mut() {
+    fn end(&self) {
+        if let Some(child) = self.child().as_mut() {
             end(child);
         }
+    }
+}
+
+impl Runner {
+    /// A runner whose programs end with Ctrl-C. To be called once.
+    pub fn watch() -> Result<Runner> {
+        let running = Running::default();
+        let at_signal = running.clone();
+        Ok(Runner { interruption: Interruption::watch_and(move || at_signal.end())?, running })
     }
 
     /// An error once the user has interrupted.
     pub fn check(&self) -> Result<()> {
-        if self.state.interrupted.load(Ordering::SeqCst) {
-            return Err(Error::new(Interrupted));
-        }
+        ensure!(!self.interruption.asked(), "interrupted");
         Ok(())
+    }
+
+    /// The outcome, but that an interruption is no failure of what it interrupted.
+    pub fn or(&self, outcome: Result<ExitCode>) -> Result<ExitCode> {
+        if self.interruption.asked() {
+            eprintln!("xtask: interrupted; what was measured before is kept");
+        }
+        self.interruption.or(outcome)
     }
 
     /// What a command printed; an error with its last words if it did not succeed.
@@ -85,7 +71,7 @@ impl Watch {
         std::os::unix::process::CommandExt::process_group(command, 0);
         let (stdout, stderr) = {
             // Held over the start: an interruption comes before it and is seen, or after it and finds the child.
-            let mut running = self.state.running();
+            let mut running = self.running.child();
             self.check()?;
             let child = command.spawn().with_context(|| format!("cannot start `{}`", line(command)))?;
             let child = running.insert(child);
@@ -95,7 +81,7 @@ impl Watch {
         let printed = read_all(stdout);
         let words = words.join().unwrap_or_default();
         // Both ends are closed, so the child is at its end and is not waited for long with the lock held.
-        let ended = match self.state.running().take() {
+        let ended = match self.running.child().take() {
             Some(mut child) => child.wait(),
             None => bail!("`{}` is watched by nobody", line(command)),
         };
@@ -140,28 +126,30 @@ mod tests {
 
     #[test]
     fn output_is_what_was_printed_or_the_last_words() {
-        let watch = Watch::default();
-        assert_eq!(watch.output(&mut shell("echo a b; echo c >&2")).unwrap(), "a b\n");
-        let error = watch.output(&mut shell("echo a; echo why >&2; exit 3")).unwrap_err().to_string();
+        let runner = Runner::default();
+        assert_eq!(runner.output(&mut shell("echo a b; echo c >&2")).unwrap(), "a b\n");
+        let error = runner.output(&mut shell("echo a; echo why >&2; exit 3")).unwrap_err().to_string();
         assert!(error.ends_with("ended with exit status: 3: why"), "{error}");
     }
 
     #[test]
     fn an_interruption_ends_a_program_with_what_it_started_and_lets_no_other_start() {
-        let watch = Watch::default();
-        let handler = watch.clone();
+        let runner = Runner::default();
+        let handler = runner.clone();
         let start = Instant::now();
         let interrupting = std::thread::spawn(move || {
-            while handler.state.running().is_none() && start.elapsed() < Duration::from_secs(20) {
+            while handler.running.child().is_none() && start.elapsed() < Duration::from_secs(20) {
                 std::thread::yield_now();
             }
-            handler.interrupt();
+            handler.interruption.ask();
+            handler.running.end();
         });
         // The shell waits for a program of its own, which would hold the pipe open if it lived on.
-        let error = watch.output(&mut shell("sleep 60; echo slept")).unwrap_err();
+        let error = runner.output(&mut shell("sleep 60; echo slept")).unwrap_err().to_string();
         interrupting.join().unwrap();
-        assert!(error.is::<Interrupted>(), "{error}");
+        assert_eq!(error, "interrupted");
         assert!(start.elapsed() < Duration::from_secs(50), "the program was waited for");
-        assert!(watch.output(&mut shell("true")).unwrap_err().is::<Interrupted>());
+        assert_eq!(runner.output(&mut shell("true")).unwrap_err().to_string(), "interrupted");
+        assert_eq!(format!("{:?}", runner.or(Ok(ExitCode::SUCCESS)).unwrap()), format!("{:?}", ExitCode::from(130)));
     }
 }

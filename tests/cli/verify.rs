@@ -1,0 +1,17 @@
+//! `convgrad verify`: the rows it prints and the verdict it ends with.
+
+use crate::{Folder, assert_success, backends};
+
+#[test]
+fn verify_accepts_all_backends() {
+    let folder = Folder::new();
+    for arguments in ["", "--layout nhwc --dtype f64", "--backend im2col,direct --isa scalar"] {
+        let output = folder.convgrad(&format!("verify mb2g2ic4ih6oc6kh3ph1 mb1ic3iw9oc2kw2sw2 {arguments}"));
+        assert_success(&output);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let backends = if arguments.contains("im2col") { 2 } else { backends().len() };
+        assert_eq!(text.lines().count(), 1 + 2 * backends + 1, "{text}");
+        assert_eq!(text.lines().filter(|line| line.contains("  ok  ")).count(), 2 * backends, "{text}");
+        assert!(text.ends_with(&format!("{} passed, none failed, 0 unsupported\n", 2 * backends)), "{text}");
+    }
+}
