@@ -41,6 +41,13 @@ impl Runner {
         Ok(Runner { interruption: Interruption::watch_and(move || at_signal.end())?, running })
     }
 
+    /// What a signal does.
+    #[cfg(test)]
+    pub fn interrupt(&self) {
+        self.interruption.ask();
+        self.running.end();
+    }
+
     /// An error once the user has interrupted.
     pub fn check(&self) -> Result<()> {
         ensure!(!self.interruption.asked(), "interrupted");
@@ -141,8 +148,7 @@ mod tests {
             while handler.running.child().is_none() && start.elapsed() < Duration::from_secs(20) {
                 std::thread::yield_now();
             }
-            handler.interruption.ask();
-            handler.running.end();
+            handler.interrupt();
         });
         // The shell waits for a program of its own, which would hold the pipe open if it lived on.
         let error = runner.output(&mut shell("sleep 60; echo slept")).unwrap_err().to_string();

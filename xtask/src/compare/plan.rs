@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::rounds::{Manner, Task, bench};
+use crate::run::usual_threads;
 use crate::runner::Runner;
 use anyhow::{Context, Result, bail, ensure};
 use convgrad::{NamedShape, catalog};
@@ -46,7 +47,7 @@ pub fn tasks(
     let mut tasks = Vec::new();
     for shape in shapes {
         let backends: Vec<String> = chosen.iter().filter(|name| is_timed(name, shape)).cloned().collect();
-        for threads in threads(options)? {
+        for threads in threads(options) {
             tasks.push(Task { shape: shape.clone(), threads, backends: backends.clone() });
         }
     }
@@ -69,10 +70,12 @@ pub fn shapes(options: &Options) -> Result<Vec<NamedShape>> {
 }
 
 /// The numbers of threads, each once.
-fn threads(options: &Options) -> Result<Vec<usize>> {
-    let all = std::thread::available_parallelism()?.get();
-    let threads: BTreeSet<usize> = options.threads.iter().map(|&count| if count == 0 { all } else { count }).collect();
-    Ok(threads.into_iter().collect())
+fn threads(options: &Options) -> Vec<usize> {
+    if !options.threads.is_empty() {
+        let asked: BTreeSet<usize> = options.threads.iter().map(|&count| usize::from(count)).collect();
+        return asked.into_iter().collect();
+    }
+    if options.quick { vec![1] } else { usual_threads() }
 }
 
 /// The backends of a program, learned by having it time the smallest of problems.

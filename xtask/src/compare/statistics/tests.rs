@@ -1,6 +1,7 @@
 //! The statistics on a machine made of random numbers, of which the truth is known.
 
 use super::*;
+use crate::compare::{QUICK_ROUNDS, ROUNDS};
 
 /// A machine that drifts, trembles and stalls: no time it gives is worth anything by itself.
 struct Machine {
@@ -69,22 +70,22 @@ fn count(trials: u128, rounds: usize, factor: f64) -> [usize; 2] {
 
 #[test]
 fn without_a_change_there_is_no_verdict_whatever_the_machine_does() {
-    assert_eq!(count(300, 30, 1.0), [0, 0]);
-    assert_eq!(count(300, 15, 1.0), [0, 0]);
+    assert_eq!(count(300, ROUNDS, 1.0), [0, 0]);
+    assert_eq!(count(300, QUICK_ROUNDS, 1.0), [0, 0]);
 }
 
 #[test]
 fn a_change_of_five_percent_is_found_and_never_taken_for_its_opposite() {
-    let [slower, faster] = count(300, 30, 1.05);
-    assert!(slower >= 285 && faster == 0, "{slower} slower, {faster} faster");
-    let [slower, faster] = count(300, 30, 1.0 / 1.05);
-    assert!(slower == 0 && faster >= 285, "{slower} slower, {faster} faster");
+    let [slower, faster] = count(300, ROUNDS, 1.05);
+    assert!(slower >= 275 && faster == 0, "{slower} slower, {faster} faster");
+    let [slower, faster] = count(300, ROUNDS, 1.0 / 1.05);
+    assert!(slower == 0 && faster >= 275, "{slower} slower, {faster} faster");
 }
 
 #[test]
 fn a_change_of_ten_percent_is_found_by_the_quick_run() {
-    let [slower, faster] = count(200, 15, 1.10);
-    assert!(slower >= 160 && faster == 0, "{slower} slower, {faster} faster");
+    let [slower, faster] = count(200, QUICK_ROUNDS, 1.10);
+    assert!(slower >= 175 && faster == 0, "{slower} slower, {faster} faster");
 }
 
 /// Of 2000 intervals as many miss the truth as [`CONFIDENCE`] says, give or take three standard deviations.
@@ -92,7 +93,7 @@ fn a_change_of_ten_percent_is_found_by_the_quick_run() {
 fn the_interval_covers_the_truth_as_often_as_it_says() {
     let trials = 2000;
     let misses = (0..trials).filter(|&seed| {
-        let [pairs, _] = Machine::new(seed).pairs(30, 1.05);
+        let [pairs, _] = Machine::new(seed).pairs(ROUNDS, 1.05);
         let Estimate { low, high, .. } = Estimate::of(&pairs).unwrap();
         !(low..=high).contains(&1.05f64.ln())
     });
