@@ -32,7 +32,7 @@ fn executable(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
 }
 
 /// The program of a target in cargo's messages, one JSON object a line.
-fn reported(messages: &str, target: &str) -> Option<PathBuf> {
+pub fn reported(messages: &str, target: &str) -> Option<PathBuf> {
     messages.lines().find_map(|message| {
         let message: serde_json::Value = serde_json::from_str(message).ok()?;
         let is_target = message["reason"] == "compiler-artifact" && message["target"]["name"] == target;

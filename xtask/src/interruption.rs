@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether the user wants this program to end.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Interruption(Arc<AtomicBool>);
 
 impl Interruption {
@@ -18,15 +18,29 @@ impl Interruption {
 
     /// From now on signals are noted only. To be called once.
     pub fn watch() -> Result<Interruption> {
-        let asked = Arc::new(AtomicBool::new(false));
-        let note = Arc::clone(&asked);
-        ctrlc::set_handler(move || note.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
-        Ok(Interruption(asked))
+        Interruption::watch_and(|| {})
+    }
+
+    /// From now on signals are noted, and then `act` is called, on another thread. To be called once.
+    pub fn watch_and(mut act: impl FnMut() + Send + 'static) -> Result<Interruption> {
+        let interruption = Interruption::default();
+        let noted = interruption.clone();
+        let handler = move || {
+            noted.ask();
+            act();
+        };
+        ctrlc::set_handler(handler).context("cannot watch for Ctrl-C")?;
+        Ok(interruption)
+    }
+
+    /// Notes that the user wants this program to end, as a signal does.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 
     /// Whether a signal has come.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::SeqCst)
     }
 
     /// The outcome, but that an interruption is no failure of what it interrupted.
@@ -42,9 +56,9 @@ mod tests {
 
     #[test]
     fn an_interruption_takes_the_place_of_what_it_caused() {
-        let interruption = Interruption(Arc::default());
+        let interruption = Interruption::default();
         assert!(interruption.or(Err(anyhow!("ended"))).is_err());
-        interruption.0.store(true, Ordering::Relaxed);
+        interruption.ask();
         let code = interruption.or(Err(anyhow!("ended"))).unwrap();
         assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(130)));
     }

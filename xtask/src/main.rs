@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod check;
+mod compare;
 mod interruption;
 mod layering;
 mod process;
@@ -11,6 +12,7 @@ mod readme;
 mod record;
 mod report;
 mod run;
+mod runner;
 mod source;
 
 use clap::Parser;
@@ -29,6 +31,8 @@ enum Command {
     Check,
     /// Measure sets of the catalogue with criterion, and keep the results as records
     Bench(bench::BenchOptions),
+    /// Whether a revision made anything slower: both are built, timed in turns, and judged by the machine's noise
+    Compare(compare::Options),
     /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
     Report(report::Options),
 }
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Check => check::run(root()),
         Command::Bench(options) => bench::run(root(), &options),
+        Command::Compare(options) => compare::run(root(), &options),
         Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

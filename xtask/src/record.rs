@@ -93,6 +93,12 @@ pub struct Machine {
     pub dram_gbs: f64,
 }
 
+/// Four digits that count, of times between a microsecond's part and minutes.
+pub fn milliseconds(ms: f64) -> String {
+    let decimals = (3.0 - ms.log10().floor()).clamp(0.0, 9.0);
+    format!("{ms:.*}", decimals as usize)
+}
+
 /// A new file of records.
 pub struct RecordFile {
     path: PathBuf,
@@ -120,8 +126,8 @@ impl RecordFile {
         &self.path
     }
 
-    /// Writes one line, whole and at once.
-    pub fn append(&mut self, record: &Record) -> Result<()> {
+    /// Writes one line, whole and at once: a [`Record`], or another form in a file of its own.
+    pub fn append(&mut self, record: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(record)? + "\n";
         self.file.write_all(line.as_bytes()).with_context(|| format!("cannot write to {}", self.path.display()))
     }

@@ -1,6 +1,6 @@
 //! Records as tables for people, one for each set and number of threads.
 
-use crate::record::{Machine, Outcome, Record};
+use crate::record::{Machine, Outcome, Record, milliseconds};
 use convgrad::NamedShape;
 
 /// Columns: titles, right-aligned but for the last.
@@ -73,12 +73,6 @@ fn row(record: &Record) -> [String; TITLES.len()] {
         Outcome::Refused { refused } => format!("  {refused}"),
     };
     [implementation.clone(), gflops, share, best, median, format!("{shape}{note}")]
-}
-
-/// Four digits that count, of times between a microsecond's part and minutes.
-fn milliseconds(ms: f64) -> String {
-    let decimals = (3.0 - ms.log10().floor()).clamp(0.0, 9.0);
-    format!("{ms:.*}", decimals as usize)
 }
 
 fn threads(machine: &Machine) -> String {
