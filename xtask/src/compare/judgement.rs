@@ -31,6 +31,7 @@ pub struct Findings {
     pub noise: f64,
     /// One unit of the last digit, as a share of the time.
     resolution: f64,
+    /// The shortest of all rounds.
     base_ms: f64,
     head_ms: f64,
 }
@@ -62,11 +63,10 @@ impl Row {
         let pairs = |of: fn(&Triple) -> Option<f64>| -> Vec<f64> { self.rounds.iter().filter_map(of).collect() };
         let change = Estimate::of(&pairs(|[a, _, b]| statistics::log_ratio(b.best_ms, a.best_ms)))?;
         let same = Estimate::of(&pairs(|[a, copy, _]| statistics::log_ratio(copy.best_ms, a.best_ms)))?;
-        let middle = |program: usize| {
-            statistics::median(&mut self.rounds.iter().map(|times| times[program].best_ms).collect::<Vec<_>>())
-        };
+        let shortest =
+            |program: usize| self.rounds.iter().map(|times| times[program].best_ms).fold(f64::INFINITY, f64::min);
         let coarsest = self.rounds.iter().flatten().map(|time| time.resolution_ms).fold(0.0, f64::max);
-        let (base_ms, head_ms) = (middle(0), middle(2));
+        let (base_ms, head_ms) = (shortest(0), shortest(2));
         Ok(Findings { change, noise: same.reach(), resolution: coarsest / base_ms.min(head_ms), base_ms, head_ms })
     }
 }

@@ -70,8 +70,8 @@ fn count(trials: u128, rounds: usize, factor: f64) -> [usize; 2] {
 
 #[test]
 fn without_a_change_there_is_no_verdict_whatever_the_machine_does() {
-    assert_eq!(count(300, ROUNDS, 1.0), [0, 0]);
-    assert_eq!(count(300, QUICK_ROUNDS, 1.0), [0, 0]);
+    assert_eq!(count(1000, ROUNDS, 1.0), [0, 0]);
+    assert_eq!(count(1000, QUICK_ROUNDS, 1.0), [0, 0]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_change_of_five_percent_is_found_and_never_taken_for_its_opposite() {
 #[test]
 fn a_change_of_ten_percent_is_found_by_the_quick_run() {
     let [slower, faster] = count(200, QUICK_ROUNDS, 1.10);
-    assert!(slower >= 175 && faster == 0, "{slower} slower, {faster} faster");
+    assert!(slower >= 165 && faster == 0, "{slower} slower, {faster} faster");
 }
 
 /// Of 2000 intervals as many miss the truth as [`CONFIDENCE`] says, give or take three standard deviations.
