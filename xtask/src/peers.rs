@@ -178,10 +178,11 @@ fn contest(
     let names = contestants.iter().map(|contestant| contestant.name.clone()).collect();
     let mut contest = Contest { run, names, rows: Vec::new(), untimed: Vec::new(), failed: false };
     let shapes = options.set.shapes();
+    // Operands may be large: they lie in the target directory and not where a system keeps small files in memory. Each
+    // problem takes the place of the last; contestants, which have read it, leave their complaints beside it.
+    let directory = tempfile::tempdir_in(root.join("target")).context("cannot create a directory in target")?;
     for (number, (shape, repetitions)) in shapes.iter().zip(repetitions(&options.set)).enumerate() {
         eprintln!("threads {threads}, shape {} of {}: {shape}", number + 1, shapes.len());
-        // Operands may be large: they lie in the target directory and not where a system keeps small files in memory.
-        let directory = tempfile::tempdir_in(root.join("target")).context("cannot create a directory in target")?;
         let mut make = Command::new(definition);
         let descriptor = shape.shape.to_string();
         process::output(make.args([&descriptor, &options.layout]).arg(directory.path()))?;

@@ -19,6 +19,8 @@
 //!
 //! Rust contestants compute inside rayon's global pool, whose size the environment sets: that spares each call the
 //! waking of the pool, for every library alike.
+//!
+//! `cargo test --manifest-path xtask/peers/Cargo.toml --target-dir target/peers --all-features` runs this package's tests.
 
 mod problem;
 mod protocol;
@@ -59,11 +61,11 @@ mod tests {
 
     #[test]
     fn versions_come_from_the_lock_file() {
-        assert_eq!(version_of("convgrad"), format!("convgrad {}", env_version()));
+        assert_eq!(version_of("convgrad"), format!("convgrad {}", manifest_version()));
     }
 
     /// The version in the library's manifest.
-    fn env_version() -> &'static str {
+    fn manifest_version() -> &'static str {
         let manifest = include_str!("../../../Cargo.toml");
         let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
         line.expect("the manifest has a version").trim_matches('"')

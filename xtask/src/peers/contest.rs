@@ -21,8 +21,9 @@ pub struct Schedule {
     pub seconds: f64,
 }
 
-/// A problem that lies in a directory.
+/// A problem.
 pub struct Task<'a> {
+    /// Where it lies, and where contestants write; the same for all problems of a run.
     pub directory: &'a Path,
     pub expected: Expected,
     /// Entries of the gradient.

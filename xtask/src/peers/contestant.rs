@@ -86,8 +86,8 @@ impl Contestant {
         Contestant { name: name.to_owned(), ours, version: name.to_owned(), command, child: None }
     }
 
-    /// The running program, started if it is not.
-    pub fn child(&mut self, threads: usize, scratch: &Path, patience: Patience<'_>) -> Result<&mut Child> {
+    /// The running program, started if it is not. Its complaints go to a file in `directory`, which must outlive it.
+    pub fn child(&mut self, threads: usize, directory: &Path, patience: Patience<'_>) -> Result<&mut Child> {
         let words = match &self.command {
             Ok(words) => words,
             Err(reason) => bail!(reason.clone()),
@@ -97,7 +97,7 @@ impl Contestant {
             None => {
                 let mut command = Command::new(&words[0]);
                 command.args(&words[1..]).envs(THREAD_VARIABLES.map(|variable| (variable, threads.to_string())));
-                let complaints = scratch.join(format!("{}.stderr", self.name));
+                let complaints = directory.join(format!("{}.stderr", self.name));
                 let child = Child::start(&mut command, &complaints, patience)?;
                 self.version = child.version().to_owned();
                 child

@@ -14,7 +14,7 @@ mod product;
 mod unfold;
 
 use anyhow::Result;
-use convgrad::Layout;
+use convgrad::{ConvShape, Layout};
 use peers::{Computation, Problem};
 use product::{Matrix, accumulate_product};
 use std::process::ExitCode;
@@ -43,43 +43,13 @@ impl Im2colGemm {
 impl Computation for Im2colGemm {
     fn run(&mut self) -> Result<()> {
         let Problem { shape, layout, input, delta } = &self.problem;
-        let (inputs, outputs) = (shape.group_in_channels(), shape.group_out_channels());
-        let (positions, width) = (shape.output_positions(), inputs * shape.taps());
-        let input_positions: usize = shape.axes().iter().map(|a| a.input).product();
-        let images =
-            input.chunks(shape.in_channels() * input_positions).zip(delta.chunks(shape.out_channels() * positions));
+        let images = input.chunks(input.len() / shape.batch()).zip(delta.chunks(delta.len() / shape.batch()));
         for (n, (image, delta)) in images.enumerate() {
-            for (group, gradient) in self.gradient.chunks_mut(outputs * width).enumerate() {
+            let gradients = self.gradient.chunks_mut(shape.weights_len() / shape.groups());
+            for (group, gradient) in gradients.enumerate() {
                 let (delta, columns) = match layout {
-                    Layout::Nchw => {
-                        let image = &image[group * inputs * input_positions..][..inputs * input_positions];
-                        let columns = match &mut self.columns[..] {
-                            [] => image,
-                            columns => {
-                                unfold::channels_first(shape, image, columns);
-                                columns
-                            }
-                        };
-                        let delta = &delta[group * outputs * positions..];
-                        (
-                            Matrix::by_rows(delta, outputs, positions, positions),
-                            Matrix::by_columns(columns, positions, width, positions),
-                        )
-                    }
-                    Layout::Nhwc => {
-                        let image = &image[group * inputs..];
-                        let columns = match &mut self.columns[..] {
-                            [] => Matrix::by_rows(image, positions, width, shape.in_channels()),
-                            columns => {
-                                unfold::channels_last(shape, image, columns);
-                                Matrix::by_rows(columns, positions, width, width)
-                            }
-                        };
-                        (
-                            Matrix::by_columns(&delta[group * outputs..], outputs, positions, shape.out_channels()),
-                            columns,
-                        )
-                    }
+                    Layout::Nchw => channels_first(shape, group, image, delta, &mut self.columns),
+                    Layout::Nhwc => channels_last(shape, group, image, delta, &mut self.columns),
                 };
                 accumulate_product(delta, columns, gradient, n > 0);
             }
@@ -102,6 +72,47 @@ impl Computation for Im2colGemm {
     }
 }
 
+/// Delta as `[out channels][positions]` and the columns as `[positions][in channels * taps]`, of a group of one image.
+fn channels_first<'a>(
+    shape: &ConvShape,
+    group: usize,
+    image: &'a [f32],
+    delta: &'a [f32],
+    columns: &'a mut [f32],
+) -> (Matrix<'a>, Matrix<'a>) {
+    let (outputs, positions) = (shape.group_out_channels(), shape.output_positions());
+    let image_len = image.len() / shape.groups();
+    let image = &image[group * image_len..][..image_len];
+    let delta = &delta[group * outputs * positions..];
+    let columns = if columns.is_empty() {
+        image
+    } else {
+        unfold::channels_first(shape, image, columns);
+        columns
+    };
+    let width = shape.group_in_channels() * shape.taps();
+    (Matrix::by_rows(delta, outputs, positions, positions), Matrix::by_columns(columns, positions, width, positions))
+}
+
+/// The same from channels last, the columns as `[positions][taps * in channels]`.
+fn channels_last<'a>(
+    shape: &ConvShape,
+    group: usize,
+    image: &'a [f32],
+    delta: &'a [f32],
+    columns: &'a mut [f32],
+) -> (Matrix<'a>, Matrix<'a>) {
+    let (outputs, positions) = (shape.group_out_channels(), shape.output_positions());
+    let image = &image[group * shape.group_in_channels()..];
+    let delta = Matrix::by_columns(&delta[group * outputs..], outputs, positions, shape.out_channels());
+    let width = shape.group_in_channels() * shape.taps();
+    if columns.is_empty() {
+        return (delta, Matrix::by_rows(image, positions, width, shape.in_channels()));
+    }
+    unfold::channels_last(shape, image, columns);
+    (delta, Matrix::by_rows(columns, positions, width, width))
+}
+
 fn main() -> ExitCode {
     peers::serve(&peers::version_of("gemm"), |problem| Ok(Box::new(Im2colGemm::load(problem))))
 }
@@ -109,7 +120,7 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use convgrad::{Backend, ConvShape, Update, View, ViewMut};
+    use convgrad::{Backend, Update, View, ViewMut};
 
     #[test]
     fn it_computes_the_definition() {
