@@ -135,7 +135,7 @@ pub fn run(root: &Path, options: &PeersOptions) -> Result<ExitCode> {
 fn compete(root: &Path, options: &PeersOptions, stop: &dyn Fn() -> bool) -> Result<ExitCode> {
     let facts = Facts::gather(root)?;
     let convgrad = build::convgrad(root)?;
-    let definition = contestant::build_program(root, "definition", None)?;
+    let definition = contestant::build_program(root, "definition", "ours")?;
     let mut contestants = Vec::new();
     for name in options.names() {
         contestants.push(Contestant::prepare(root, name, options.torch_python.as_deref())?);

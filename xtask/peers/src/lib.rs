@@ -25,12 +25,11 @@
 mod problem;
 mod protocol;
 mod sampling;
+mod shape;
 
-pub use problem::{Problem, layout_by_name, numbers, write_numbers};
+pub use problem::{Problem, numbers, write_numbers};
 pub use protocol::{Computation, serve};
-
-use anyhow::{Result, ensure};
-use convgrad::ConvShape;
+pub use shape::{Axis, Layout, Shape};
 
 /// The version of a package in this package's lock file, behind its name: what the program was built from.
 ///
@@ -41,18 +40,6 @@ pub fn version_of(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let version = lock.split_once(&entry).and_then(|(_, rest)| rest.split('"').next());
     format!("{package} {}", version.unwrap_or_else(|| panic!("Cargo.lock has no package `{package}`")))
-}
-
-/// Refuses a shape whose outputs do not follow from the same padding before and after the input, the only kind that
-/// most libraries take.
-pub fn expect_symmetric_padding(shape: &ConvShape) -> Result<()> {
-    let symmetric = shape.spatial_axes().iter().all(|a| {
-        let span = (a.input + 2 * a.padding).checked_sub(a.extent());
-        // The stride of an axis with one output has no meaning and is kept as 1.
-        a.output == 1 || span.is_some_and(|span| span / a.stride + 1 == a.output)
-    });
-    ensure!(symmetric, "takes the same padding before and after the input only");
-    Ok(())
 }
 
 #[cfg(test)]
@@ -69,20 +56,5 @@ mod tests {
         let manifest = include_str!("../../../Cargo.toml");
         let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
         line.expect("the manifest has a version").trim_matches('"')
-    }
-
-    #[test]
-    fn padding_that_differs_at_the_two_ends_is_refused() {
-        for (shape, symmetric) in [
-            ("mb1ic1ih5oc1oh5kh3ph1", true),
-            // The last input position is read by no output: symmetric all the same.
-            ("mb1ic1ih6oc1oh3kh3sh2ph1", true),
-            ("mb1ic1ih6oc1oh3kh3sh2ph0", false),
-            ("mb1ic1ih5oc1oh4kh3ph1", false),
-            ("mb1ic1iw5oc1ow5kw3pw1", true),
-        ] {
-            let read = expect_symmetric_padding(&shape.parse().unwrap()).is_ok();
-            assert_eq!(read, symmetric, "{shape}");
-        }
     }
 }

@@ -90,7 +90,7 @@ fn respond(request: &str, load: Load<'_>, loaded: &mut Option<Loaded>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use convgrad::Layout;
+    use crate::shape::{Axis, Layout, Shape};
 
     /// The sum of all input numbers.
     struct Sum(Vec<f32>, Option<f32>);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     fn load(problem: Problem) -> Result<Box<dyn Computation>> {
-        if problem.layout == Layout::Nhwc {
+        if problem.shape.layout == Layout::Nhwc {
             bail!("channels come\nfirst");
         }
         Ok(Box::new(Sum(problem.input, None)))
@@ -116,8 +116,11 @@ mod tests {
     /// The answers to these requests, with `DIR` standing for a directory in which lies a problem of this layout.
     fn answers(layout: Layout, requests: &str) -> (Vec<String>, Option<Vec<f32>>) {
         let directory = tempfile::tempdir().unwrap();
-        let shape = "mb1ic1iw3oc1ow2kw2".parse().unwrap();
-        let problem = Problem { shape, layout, input: vec![1.0, 2.0, 4.5], delta: vec![0.0; 2] };
+        let axis = Axis { input: 3, kernel: 2, output: 2, stride: 1, dilation: 1, padding: 0 };
+        let descriptor = "mb1ic1iw3oc1ow2kw2".to_owned();
+        let shape =
+            Shape { descriptor, layout, batch: 1, groups: 1, in_channels: 1, out_channels: 1, axes: vec![axis] };
+        let problem = Problem { shape, input: vec![1.0, 2.0, 4.5], delta: vec![0.0; 2] };
         problem.write(directory.path()).unwrap();
         let requests = requests.replace("DIR", &directory.path().to_string_lossy());
         let mut answers = Vec::new();

@@ -40,14 +40,12 @@ pub fn target(root: &Path) -> PathBuf {
     root.join("target/peers")
 }
 
-/// Builds a program of the peers' package.
-pub fn build_program(root: &Path, program: &str, feature: Option<&str>) -> Result<PathBuf> {
+/// Builds a program of the peers' package, which needs this feature.
+pub fn build_program(root: &Path, program: &str, feature: &str) -> Result<PathBuf> {
     let target = target(root);
     let target = target.to_str().context("the path of the repository is not UTF-8")?;
     let mut arguments = vec!["build", "--release", "--locked", "--manifest-path", "xtask/peers/Cargo.toml"];
-    arguments.extend(["--target-dir", target]);
-    arguments.extend(feature.iter().flat_map(|feature| ["--features", feature]));
-    arguments.extend(["--bin", program]);
+    arguments.extend(["--target-dir", target, "--features", feature, "--bin", program]);
     build::executable(root, &arguments)
 }
 
@@ -68,13 +66,13 @@ impl Contestant {
     pub fn prepare(root: &Path, name: &str, torch_python: Option<&Path>) -> Result<Contestant> {
         let ours = backends().contains(&name);
         let command: Result<Vec<OsString>> = if ours {
-            build_program(root, "ours", None).map(|program| vec![program.into(), name.into()])
+            build_program(root, "ours", "ours").map(|program| vec![program.into(), name.into()])
         } else if name == TORCH {
             torch::python(root, torch_python).map(|python| vec![python.into(), torch::program(root).into()])
         } else {
             let library = LIBRARIES.iter().find(|(known, _)| *known == name);
             let (_, program) = library.with_context(|| format!("nobody is called `{name}`"))?;
-            build_program(root, program, Some(program)).map(|program| vec![program.into()])
+            build_program(root, program, program).map(|program| vec![program.into()])
         };
         match command {
             Err(error) if ours => Err(error),

@@ -9,8 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use burn_backend::TensorData;
 use burn_backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
 use burn_flex::{Flex, FlexTensor};
-use convgrad::{ConvShape, Layout};
-use peers::{Computation, Problem};
+use peers::{Axis, Computation, Layout, Problem, Shape};
 use std::process::ExitCode;
 
 /// The options of a convolution, by its number of dimensions.
@@ -28,15 +27,15 @@ struct Burn {
     gradient: Option<FlexTensor>,
 }
 
-fn options<const R: usize>(shape: &ConvShape) -> ConvOptions<R> {
-    let axes: &[convgrad::Axis; R] = shape.spatial_axes().try_into().expect("the shape has R axes");
+fn options<const R: usize>(shape: &Shape) -> ConvOptions<R> {
+    let axes: &[Axis; R] = shape.axes[..].try_into().expect("the shape has R axes");
     let [stride, dilation] = [axes.map(|a| a.stride), axes.map(|a| a.dilation)];
     // Padding after the input that is negative means positions no output reads: none of it is needed.
     let padding = axes.map(|a| (a.padding, a.padding_end().max(0).unsigned_abs()));
-    if peers::expect_symmetric_padding(shape).is_ok() {
-        ConvOptions::new(stride, padding.map(|(begin, _)| begin), dilation, shape.groups())
+    if shape.expect_symmetric_padding().is_ok() {
+        ConvOptions::new(stride, padding.map(|(begin, _)| begin), dilation, shape.groups)
     } else {
-        ConvOptions::new_with_padding(stride, padding, dilation, shape.groups())
+        ConvOptions::new_with_padding(stride, padding, dilation, shape.groups)
     }
 }
 
@@ -55,12 +54,12 @@ fn tensor(numbers: Vec<f32>, dims: Vec<usize>, layout: Layout) -> FlexTensor {
 
 impl Burn {
     fn load(problem: Problem) -> Burn {
-        let Problem { shape, layout, input, delta } = problem;
+        let Problem { shape, input, delta } = problem;
         Burn {
-            input: tensor(input, shape.input_dims(), layout),
-            delta: tensor(delta, shape.output_dims(), layout),
+            input: tensor(input, shape.input_dims(), shape.layout),
+            delta: tensor(delta, shape.output_dims(), shape.layout),
             kernel: tensor(vec![0.0; shape.weights_len()], shape.weights_dims(), Layout::Nchw),
-            options: match shape.rank() {
+            options: match shape.axes.len() {
                 1 => Options::One(options(&shape)),
                 2 => Options::Two(options(&shape)),
                 _ => Options::Three(options(&shape)),

@@ -11,8 +11,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use convgrad::Layout;
-use peers::{Computation, Problem};
+use peers::{Computation, Layout, Problem};
 use std::process::ExitCode;
 
 struct Candle {
@@ -29,9 +28,9 @@ struct Candle {
 
 impl Candle {
     fn load(problem: Problem) -> Result<Candle> {
-        let Problem { shape, layout, input, delta } = problem;
-        ensure!(shape.rank() < 3, "has no convolution in three dimensions");
-        let axes = shape.spatial_axes();
+        let Problem { shape, input, delta } = problem;
+        ensure!(shape.axes.len() < 3, "has no convolution in three dimensions");
+        let axes = &shape.axes;
         let first = &axes[0];
         // The stride of an axis with a single output has no meaning: another axis may say it.
         let stride = axes.iter().find(|a| a.output > 1).unwrap_or(first).stride;
@@ -41,12 +40,12 @@ impl Candle {
                 bail!("takes one stride, one dilation and one padding for both dimensions");
             }
         }
-        peers::expect_symmetric_padding(&shape)?;
+        shape.expect_symmetric_padding()?;
         Ok(Candle {
-            input: tensor(input, shape.input_dims(), layout)?,
-            delta: tensor(delta, shape.output_dims(), layout)?,
+            input: tensor(input, shape.input_dims(), shape.layout)?,
+            delta: tensor(delta, shape.output_dims(), shape.layout)?,
             kernel: Tensor::zeros(shape.weights_dims(), candle_core::DType::F32, &Device::Cpu)?,
-            groups: shape.groups(),
+            groups: shape.groups,
             padding: first.padding,
             stride,
             dilation: first.dilation,
@@ -111,18 +110,18 @@ fn main() -> ExitCode {
     peers::serve(&peers::version_of("candle-core"), |problem| Ok(Box::new(Candle::load(problem)?)))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "ours"))]
 mod tests {
     use super::*;
     use candle_core::Var;
-    use convgrad::ConvShape;
+    use peers::Shape;
 
     fn problem(shape: &str) -> Problem {
-        let shape: ConvShape = shape.parse().unwrap();
+        let shape = Shape::of(&shape.parse().unwrap(), Layout::Nchw);
         let mut random = fastrand::Rng::with_seed(1);
         let mut numbers = |dims: Vec<usize>| (0..dims.iter().product()).map(|_| random.f32() - 0.5).collect();
         let (input, delta) = (numbers(shape.input_dims()), numbers(shape.output_dims()));
-        Problem { shape, layout: Layout::Nchw, input, delta }
+        Problem { shape, input, delta }
     }
 
     #[test]

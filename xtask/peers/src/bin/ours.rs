@@ -4,12 +4,13 @@
 //! call to call.
 
 use anyhow::{Context, Result};
-use convgrad::{Backend, Layout, Op, Update, View, ViewMut, WeightGradient};
+use convgrad::{Backend, ConvShape, Layout, Op, Update, View, ViewMut, WeightGradient};
 use peers::{Computation, Problem};
 use std::process::ExitCode;
 
 struct Ours {
     backend: Box<dyn Backend<f32>>,
+    shape: ConvShape,
     problem: Problem,
     gradient: Vec<f32>,
     scratch: Vec<f32>,
@@ -22,17 +23,18 @@ struct Ours {
 impl Ours {
     fn load(backend: &str, problem: Problem) -> Result<Ours> {
         let backend = convgrad::by_name::<f32>(backend)?;
-        let shape = &problem.shape;
-        backend.supports(Op::WeightGradient, shape)?;
+        let shape: ConvShape = problem.shape.descriptor.parse()?;
+        backend.supports(Op::WeightGradient, &shape)?;
         let dims = shape.weights_dims();
         Ok(Ours {
             gradient: vec![f32::NAN; shape.weights_len()],
-            scratch: vec![f32::NAN; backend.scratch_len(Op::WeightGradient, shape)],
+            scratch: vec![f32::NAN; backend.scratch_len(Op::WeightGradient, &shape)],
             input_dims: shape.input_dims(),
             delta_dims: shape.output_dims(),
             strides: Layout::Nchw.strides(&dims),
             dims,
             backend,
+            shape,
             problem,
         })
     }
@@ -40,11 +42,12 @@ impl Ours {
 
 impl Computation for Ours {
     fn run(&mut self) -> Result<()> {
-        let Problem { shape, layout, input, delta } = &self.problem;
+        let Problem { shape: peers::Shape { layout, .. }, input, delta } = &self.problem;
+        let layout = Layout::from(*layout);
         let problem = WeightGradient::new(
-            shape,
-            View::new(input, &self.input_dims, *layout)?,
-            View::new(delta, &self.delta_dims, *layout)?,
+            &self.shape,
+            View::new(input, &self.input_dims, layout)?,
+            View::new(delta, &self.delta_dims, layout)?,
             ViewMut::strided(&mut self.gradient, &self.dims, &self.strides, 0)?,
             Update::overwrite(),
         )?;

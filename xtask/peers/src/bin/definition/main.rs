@@ -6,9 +6,9 @@
 
 mod sample;
 
-use anyhow::{Context, Result, ensure};
-use convgrad::{Backend, ConvShape, Layout, Update, View, ViewMut};
-use peers::Problem;
+use anyhow::{Context, Result, bail, ensure};
+use convgrad::{ConvShape, Update, View, ViewMut};
+use peers::{Layout, Problem, Shape};
 use sample::Sample;
 use std::fmt::Write;
 use std::path::Path;
@@ -27,26 +27,35 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<()> {
     ensure!(arguments.len() == 3, "usage: definition SHAPE LAYOUT DIRECTORY");
-    let problem = random_problem(arguments[0].parse()?, peers::layout_by_name(&arguments[1])?);
+    let shape: ConvShape = arguments[0].parse()?;
+    let problem = random_problem(&shape, layout(&arguments[1])?);
     let directory = Path::new(&arguments[2]);
     problem.write(directory)?;
     let mut text = String::new();
-    for (index, value) in expected(&problem, &Sample::affordable(&problem.shape))? {
+    for (index, value) in expected(&problem, &shape, &Sample::affordable(&shape))? {
         writeln!(text, "{index} {value:e}")?;
     }
     let path = directory.join("expected.txt");
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn random_problem(shape: ConvShape, layout: Layout) -> Problem {
+fn layout(name: &str) -> Result<Layout> {
+    match name {
+        "nchw" => Ok(Layout::Nchw),
+        "nhwc" => Ok(Layout::Nhwc),
+        _ => bail!("the layout `{name}` is neither nchw nor nhwc"),
+    }
+}
+
+fn random_problem(shape: &ConvShape, layout: Layout) -> Problem {
     let mut random = fastrand::Rng::with_seed(1);
     let mut numbers = |dims: Vec<usize>| (0..dims.iter().product()).map(|_| 2.0 * random.f32() - 1.0).collect();
-    Problem { input: numbers(shape.input_dims()), delta: numbers(shape.output_dims()), shape, layout }
+    Problem { input: numbers(shape.input_dims()), delta: numbers(shape.output_dims()), shape: Shape::of(shape, layout) }
 }
 
 /// The entries of the sample by the definition, each with its index.
-fn expected(problem: &Problem, sample: &Sample) -> Result<Vec<(usize, f64)>> {
-    let Problem { shape, layout, input, delta } = problem;
+fn expected(problem: &Problem, shape: &ConvShape, sample: &Sample) -> Result<Vec<(usize, f64)>> {
+    let Problem { shape: Shape { layout, .. }, input, delta } = problem;
     let part = sample.of_one_group(shape)?;
     let mut gradient = vec![f64::NAN; part.weights_len()];
     let mut entries = Vec::new();
@@ -92,16 +101,16 @@ mod tests {
     use super::*;
 
     /// The whole gradient by the definition.
-    fn whole(problem: &Problem) -> Vec<f64> {
+    fn whole(problem: &Problem, shape: &ConvShape) -> Vec<f64> {
         let double = |numbers: &[f32]| numbers.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
-        let mut gradient = vec![f64::NAN; problem.shape.weights_len()];
-        let (input, delta) = (double(&problem.input), double(&problem.delta));
+        let mut gradient = vec![f64::NAN; shape.weights_len()];
+        let (input, delta, layout) = (double(&problem.input), double(&problem.delta), problem.shape.layout.into());
         convgrad::reference()
             .weight_gradient(
-                &problem.shape,
-                View::new(&input, &problem.shape.input_dims(), problem.layout).unwrap(),
-                View::new(&delta, &problem.shape.output_dims(), problem.layout).unwrap(),
-                ViewMut::nchw(&mut gradient, &problem.shape.weights_dims()).unwrap(),
+                shape,
+                View::new(&input, &shape.input_dims(), layout).unwrap(),
+                View::new(&delta, &shape.output_dims(), layout).unwrap(),
+                ViewMut::nchw(&mut gradient, &shape.weights_dims()).unwrap(),
                 Update::overwrite(),
             )
             .unwrap();
@@ -110,16 +119,17 @@ mod tests {
 
     #[test]
     fn a_sample_has_the_entries_of_the_whole() {
-        for shape in ["mb2ic5ih7iw9oc6kh3kw2ph1", "mb2g3ic12ih6oc9kh3sh2ph1", "mb2ic3iw9oc4kw3dw1", "mb1g2ic4id3oc4kd2"]
+        for text in ["mb2ic5ih7iw9oc6kh3kw2ph1", "mb2g3ic12ih6oc9kh3sh2ph1", "mb2ic3iw9oc4kw3dw1", "mb1g2ic4id3oc6kd2"]
         {
+            let shape: ConvShape = text.parse().unwrap();
             for layout in [Layout::Nchw, Layout::Nhwc] {
-                let problem = random_problem(shape.parse().unwrap(), layout);
-                let whole = whole(&problem);
-                let all = expected(&problem, &Sample::affordable(&problem.shape)).unwrap();
-                assert_eq!(all, whole.iter().copied().enumerate().collect::<Vec<_>>(), "{shape}");
-                let few = expected(&problem, &Sample::within(&problem.shape, 0.0, 0)).unwrap();
+                let problem = random_problem(&shape, layout);
+                let whole = whole(&problem, &shape);
+                let all = expected(&problem, &shape, &Sample::affordable(&shape)).unwrap();
+                assert_eq!(all, whole.iter().copied().enumerate().collect::<Vec<_>>(), "{text}");
+                let few = expected(&problem, &shape, &Sample::within(&shape, 0.0, 0)).unwrap();
                 assert!(few.len() < whole.len());
-                assert!(few.iter().all(|&(index, value)| value == whole[index]), "{shape}");
+                assert!(few.iter().all(|&(index, value)| value == whole[index]), "{text}");
                 assert_eq!([few[0].0, few[few.len() - 1].0], [0, whole.len() - 1]);
             }
         }

@@ -14,8 +14,7 @@ mod product;
 mod unfold;
 
 use anyhow::Result;
-use convgrad::{ConvShape, Layout};
-use peers::{Computation, Problem};
+use peers::{Computation, Layout, Problem, Shape};
 use product::{Matrix, accumulate_product};
 use std::process::ExitCode;
 
@@ -31,7 +30,7 @@ impl Im2colGemm {
         let shape = &problem.shape;
         let unfolded = shape.group_in_channels() * shape.taps() * shape.output_positions();
         let plain =
-            shape.taps() == 1 && shape.axes().iter().all(|a| a.stride == 1 && a.input == a.output && a.padding == 0);
+            shape.taps() == 1 && shape.axes.iter().all(|a| a.stride == 1 && a.input == a.output && a.padding == 0);
         Im2colGemm {
             columns: vec![0.0; if plain { 0 } else { unfolded }],
             gradient: vec![0.0; shape.weights_len()],
@@ -42,12 +41,12 @@ impl Im2colGemm {
 
 impl Computation for Im2colGemm {
     fn run(&mut self) -> Result<()> {
-        let Problem { shape, layout, input, delta } = &self.problem;
-        let images = input.chunks(input.len() / shape.batch()).zip(delta.chunks(delta.len() / shape.batch()));
+        let Problem { shape, input, delta } = &self.problem;
+        let images = input.chunks(input.len() / shape.batch).zip(delta.chunks(delta.len() / shape.batch));
         for (n, (image, delta)) in images.enumerate() {
-            let gradients = self.gradient.chunks_mut(shape.weights_len() / shape.groups());
+            let gradients = self.gradient.chunks_mut(shape.weights_len() / shape.groups);
             for (group, gradient) in gradients.enumerate() {
-                let (delta, columns) = match layout {
+                let (delta, columns) = match shape.layout {
                     Layout::Nchw => channels_first(shape, group, image, delta, &mut self.columns),
                     Layout::Nhwc => channels_last(shape, group, image, delta, &mut self.columns),
                 };
@@ -60,7 +59,7 @@ impl Computation for Im2colGemm {
     fn gradient(&self) -> Result<Vec<f32>> {
         let shape = &self.problem.shape;
         let (inputs, taps) = (shape.group_in_channels(), shape.taps());
-        Ok(match self.problem.layout {
+        Ok(match shape.layout {
             Layout::Nchw => self.gradient.clone(),
             Layout::Nhwc => {
                 let of_output = |row: &[f32]| -> Vec<f32> {
@@ -74,14 +73,14 @@ impl Computation for Im2colGemm {
 
 /// Delta as `[out channels][positions]` and the columns as `[positions][in channels * taps]`, of a group of one image.
 fn channels_first<'a>(
-    shape: &ConvShape,
+    shape: &Shape,
     group: usize,
     image: &'a [f32],
     delta: &'a [f32],
     columns: &'a mut [f32],
 ) -> (Matrix<'a>, Matrix<'a>) {
     let (outputs, positions) = (shape.group_out_channels(), shape.output_positions());
-    let image_len = image.len() / shape.groups();
+    let image_len = image.len() / shape.groups;
     let image = &image[group * image_len..][..image_len];
     let delta = &delta[group * outputs * positions..];
     let columns = if columns.is_empty() {
@@ -96,7 +95,7 @@ fn channels_first<'a>(
 
 /// The same from channels last, the columns as `[positions][taps * in channels]`.
 fn channels_last<'a>(
-    shape: &ConvShape,
+    shape: &Shape,
     group: usize,
     image: &'a [f32],
     delta: &'a [f32],
@@ -104,10 +103,10 @@ fn channels_last<'a>(
 ) -> (Matrix<'a>, Matrix<'a>) {
     let (outputs, positions) = (shape.group_out_channels(), shape.output_positions());
     let image = &image[group * shape.group_in_channels()..];
-    let delta = Matrix::by_columns(&delta[group * outputs..], outputs, positions, shape.out_channels());
+    let delta = Matrix::by_columns(&delta[group * outputs..], outputs, positions, shape.out_channels);
     let width = shape.group_in_channels() * shape.taps();
     if columns.is_empty() {
-        return (delta, Matrix::by_rows(image, positions, width, shape.in_channels()));
+        return (delta, Matrix::by_rows(image, positions, width, shape.in_channels));
     }
     unfold::channels_last(shape, image, columns);
     (delta, Matrix::by_rows(columns, positions, width, width))
@@ -117,10 +116,10 @@ fn main() -> ExitCode {
     peers::serve(&peers::version_of("gemm"), |problem| Ok(Box::new(Im2colGemm::load(problem))))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "ours"))]
 mod tests {
     use super::*;
-    use convgrad::{Backend, Update, View, ViewMut};
+    use convgrad::{ConvShape, Update, View, ViewMut};
 
     #[test]
     fn it_computes_the_definition() {
@@ -146,13 +145,13 @@ mod tests {
                 convgrad::reference()
                     .weight_gradient(
                         &shape,
-                        View::new(&input, &shape.input_dims(), layout).unwrap(),
-                        View::new(&delta, &shape.output_dims(), layout).unwrap(),
+                        View::new(&input, &shape.input_dims(), layout.into()).unwrap(),
+                        View::new(&delta, &shape.output_dims(), layout.into()).unwrap(),
                         ViewMut::nchw(&mut expected, &shape.weights_dims()).unwrap(),
                         Update::overwrite(),
                     )
                     .unwrap();
-                let problem = Problem { shape, layout, input: input.clone(), delta: delta.clone() };
+                let problem = Problem { shape: Shape::of(&shape, layout), input: input.clone(), delta: delta.clone() };
                 let mut yardstick = Im2colGemm::load(problem);
                 // Twice, since the first call leaves its columns and gradient behind.
                 for _ in 0..2 {
