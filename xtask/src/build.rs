@@ -17,7 +17,7 @@ pub fn weight_gradient_bench(root: &Path) -> Result<PathBuf> {
 }
 
 /// Runs cargo, whose progress and complaints go to this terminal, and finds the one program named last.
-fn executable(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
+pub fn executable(root: &Path, arguments: &[&str]) -> Result<PathBuf> {
     let mut command = cargo(root);
     command.args(arguments).arg("--message-format=json-render-diagnostics");
     command.stdin(Stdio::null()).stdout(Stdio::piped());

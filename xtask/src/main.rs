@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod interruption;
 mod layering;
+mod peers;
 mod process;
 #[cfg(test)]
 mod readme;
@@ -35,6 +36,8 @@ enum Command {
     Compare(compare::Options),
     /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
     Report(report::Options),
+    /// Time our backends beside other libraries, in turns and on the same data
+    Peers(peers::PeersOptions),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(root(), &options),
         Command::Compare(options) => compare::run(root(), &options),
         Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
+        Command::Peers(options) => peers::run(root(), &options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
