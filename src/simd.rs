@@ -6,12 +6,14 @@
 
 pub(crate) mod dot;
 pub(crate) mod outer;
+pub(crate) mod slide;
 pub(crate) mod tile;
 pub(crate) mod transpose;
 
 use crate::error::Error;
 use pulp::{Simd, WithSimd};
 use std::fmt;
+use std::ops::Range;
 
 /// An instruction set of this processor.
 #[derive(Clone, Copy)]
@@ -146,8 +148,17 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
     /// A vector of `S::lanes` numbers.
     type Vector<S: Simd>: Copy + Send + Sync + pulp::bytemuck::Pod;
 
+    /// Some of the lanes of a vector.
+    type Mask<S: Simd>: Copy + Send + Sync;
+
     /// Numbers in a vector.
     fn lanes<S: Simd>() -> usize;
+
+    /// The lanes of a range.
+    fn mask<S: Simd>(simd: S, lanes: Range<usize>) -> Self::Mask<S>;
+
+    /// The numbers in some lanes, and zeros in all others.
+    fn keep<S: Simd>(simd: S, mask: Self::Mask<S>, a: Self::Vector<S>) -> Self::Vector<S>;
 
     /// The number in every lane.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
@@ -178,9 +189,20 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
 }
 
 macro_rules! lane {
-    ($t:ty, $vector:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident) => {
+    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident) => {
         impl Lane for $t {
             type Vector<S: Simd> = S::$vector;
+            type Mask<S: Simd> = S::$mask;
+
+            #[inline(always)]
+            fn mask<S: Simd>(simd: S, lanes: Range<usize>) -> S::$mask {
+                simd.$between(lanes.start as $index, lanes.end as $index).mask()
+            }
+
+            #[inline(always)]
+            fn keep<S: Simd>(simd: S, mask: S::$mask, a: S::$vector) -> S::$vector {
+                simd.$select(mask, a, simd.$splat(0.0))
+            }
 
             #[inline(always)]
             fn lanes<S: Simd>() -> usize {
@@ -251,6 +273,10 @@ fn interleaved_halves(lane: usize, lanes: usize) -> usize {
 lane!(
     f32,
     f32s,
+    m32s,
+    u32,
+    mask_between_m32s,
+    select_f32s,
     F32_LANES,
     splat_f32s,
     mul_add_e_f32s,
@@ -264,6 +290,10 @@ lane!(
 lane!(
     f64,
     f64s,
+    m64s,
+    u64,
+    mask_between_m64s,
+    select_f64s,
     F64_LANES,
     splat_f64s,
     mul_add_e_f64s,

@@ -13,13 +13,15 @@ use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_
 /// Whole numbers up to this in operands: 16 times the longest sum here stays far below 2^24, where f32 begins to round.
 const INTEGER: usize = 4;
 
-/// Many images, many channels, one channel, depthwise, three axes, one long axis, hardly any positions.
-const SHAPES: [&str; 8] = [
+/// Many images, many channels, one channel, depthwise, depthwise with rows strided and dilated, three axes, one long axis,
+/// hardly any positions.
+const SHAPES: [&str; 9] = [
     "mb9ic40ih14oc24oh14kh3ph1",
     "mb2ic70ih14oc20oh7kh3sh2ph1",
     "mb3ic300ih9oc270oh9kh1",
     "mb1ic1ih120oc6oh110kh11",
     "mb20g40ic40ih30oc40oh30kh3ph1",
+    "mb3g6ic6ih90iw61oc12kh5kw3sh2sw1ph4pw1dh2dw0",
     "mb2g2ic8id5ih20iw31oc6od4oh18ow31kd2kh3kw1",
     "mb1ic2iw30000oc30ow29998kw3",
     "mb2000ic6ih3oc40oh2kh2",

@@ -1,9 +1,11 @@
 //! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! Two kernels divide the shapes between them, and a plan that is plain data says which one a problem gets:
+//! Three kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
 //!
+//! - [`slide`]: positions in lanes, nothing packed; for depthwise convolutions and images of few channels whose rows lie
+//!   contiguous.
 //! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes.
-//! - [`dot`]: positions in lanes; for depthwise and grouped convolutions and images of few channels.
+//! - [`dot`]: positions in lanes; for the same where it is strided or lies otherwise.
 
 mod dot;
 mod dot_pack;
@@ -12,6 +14,9 @@ mod dot_streams;
 mod outer;
 mod outer_plan;
 mod panel;
+mod slide;
+mod slide_plan;
+mod slots;
 mod window;
 mod write;
 
@@ -25,6 +30,7 @@ use crate::shape::ConvShape;
 use crate::simd::Isa;
 use dot_plan::DotPlan;
 use outer_plan::OuterPlan;
+use slide_plan::SlidePlan;
 
 /// SIMD kernels on one instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -38,20 +44,66 @@ impl Direct {
         Direct { isa }
     }
 
-    /// The kernel whose plan needs fewer cycles.
+    /// The plans whose kernels need the fewest cycles.
     fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
         let registers = self.isa.registers::<T::Acc>();
         let outer = OuterPlan::new(shape, registers, size_of::<T::Acc>());
         let dot = DotPlan::new(shape, registers);
-        if outer.cycles(shape) <= dot.cycles(shape) { Plan::Outer(outer) } else { Plan::Dot(dot) }
+        let packed = if outer.cycles(shape) <= dot.cycles(shape) { Packed::Outer(outer) } else { Packed::Dot(dot) };
+        let choose = || SlidePlan::new(shape, registers).filter(|slide| slide.cycles(shape) < packed.cycles(shape));
+        let in_place = if shape.flops() < WORTH_A_CHOICE { None } else { choose() };
+        Plan { in_place, packed }
     }
 }
 
-/// Which kernel computes a weight gradient, and how it cuts the problem.
+/// Work from which on one more plan is weighed: a fifth of a microsecond, of calls that take two.
+const WORTH_A_CHOICE: f64 = 1e5;
+
+/// How a weight gradient is computed.
 #[derive(Debug, Clone, PartialEq)]
-enum Plan {
+struct Plan {
+    /// Where that is faster and the operands lie as it reads them.
+    in_place: Option<SlidePlan>,
+    /// However the operands lie.
+    packed: Packed,
+}
+
+/// The plan of a kernel that packs its operands.
+#[derive(Debug, Clone, PartialEq)]
+enum Packed {
     Outer(OuterPlan),
     Dot(DotPlan),
+}
+
+impl Plan {
+    fn scratch_len(&self, shape: &ConvShape) -> usize {
+        let packed = match &self.packed {
+            Packed::Outer(plan) => plan.scratch_len(shape),
+            Packed::Dot(plan) => plan.scratch_len(shape),
+        };
+        self.in_place.as_ref().map_or(0, |plan| plan.scratch_len(shape)).max(packed)
+    }
+
+    fn cycles(&self, shape: &ConvShape) -> f64 {
+        self.in_place.as_ref().map_or_else(|| self.packed.cycles(shape), |plan| plan.cycles(shape))
+    }
+
+    fn longest_chain(&self, shape: &ConvShape) -> usize {
+        let packed = match &self.packed {
+            Packed::Outer(plan) => plan.longest_chain(shape),
+            Packed::Dot(plan) => plan.longest_chain(shape),
+        };
+        self.in_place.as_ref().map_or(0, |plan| plan.longest_chain(shape)).max(packed)
+    }
+}
+
+impl Packed {
+    fn cycles(&self, shape: &ConvShape) -> f64 {
+        match self {
+            Packed::Outer(plan) => plan.cycles(shape),
+            Packed::Dot(plan) => plan.cycles(shape),
+        }
+    }
 }
 
 impl<T: Element> Backend<T> for Direct {
@@ -77,10 +129,7 @@ impl<T: Element> Backend<T> for Direct {
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
         match op {
-            Op::WeightGradient => match self.plan::<T>(shape) {
-                Plan::Outer(plan) => plan.scratch_len(shape),
-                Plan::Dot(plan) => plan.scratch_len(shape),
-            },
+            Op::WeightGradient => self.plan::<T>(shape).scratch_len(shape),
             Op::BiasGradient | Op::Forward => 0,
         }
     }
@@ -91,10 +140,7 @@ impl<T: Element> Backend<T> for Direct {
         let (flops, elements) = match op {
             // Operands are read once and packed: written once and read once more.
             Op::WeightGradient => {
-                let cycles = match self.plan::<T>(shape) {
-                    Plan::Outer(plan) => plan.cycles(shape),
-                    Plan::Dot(plan) => plan.cycles(shape),
-                };
+                let cycles = self.plan::<T>(shape).cycles(shape);
                 // Two multiply-adds of a vector a cycle.
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles;
                 (flops, 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64)
@@ -111,10 +157,7 @@ impl<T: Element> Backend<T> for Direct {
     /// `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), which is less for short sums.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let chain = match op {
-            Op::WeightGradient => match self.plan::<T>(shape) {
-                Plan::Outer(plan) => plan.longest_chain(shape),
-                Plan::Dot(plan) => plan.longest_chain(shape),
-            },
+            Op::WeightGradient => self.plan::<T>(shape).longest_chain(shape),
             Op::BiasGradient | Op::Forward => return bias::bias_error_bound::<T>(shape),
         };
         let roundings = 1.0 + chain as f64;
@@ -124,8 +167,11 @@ impl<T: Element> Backend<T> for Direct {
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
         match problem {
             Problem::WeightGradient(problem) => match self.plan::<T>(problem.shape) {
-                Plan::Outer(plan) => outer::run(problem, &plan, self.isa, scratch),
-                Plan::Dot(plan) => dot::run(problem, &plan, self.isa, scratch),
+                Plan { in_place: Some(plan), .. } if slide::can_read([&problem.delta, &problem.input]) => {
+                    slide::run(problem, &plan, self.isa, scratch)
+                }
+                Plan { packed: Packed::Outer(plan), .. } => outer::run(problem, &plan, self.isa, scratch),
+                Plan { packed: Packed::Dot(plan), .. } => dot::run(problem, &plan, self.isa, scratch),
             },
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.

@@ -94,9 +94,11 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N
         } else {
             self.sum_up(simd, |input| input.chunks_exact(column).map_while(|input| input.first_chunk::<N>()))
         };
-        for (total, sum) in self.sums.chunks_mut(self.pitch).zip(&sums) {
-            for (total, &sum) in T::as_vectors_mut::<S>(total).0.iter_mut().zip(sum) {
-                *total = T::add(simd, *total, sum);
+        // Constant bounds throughout: a loop of unknown length would index the sums, and so keep them in memory.
+        for n in 0..N {
+            let total = &mut T::as_vectors_mut::<S>(&mut self.sums[n * self.pitch..]).0[..V];
+            for v in 0..V {
+                total[v] = T::add(simd, total[v], sums[n][v]);
             }
         }
     }

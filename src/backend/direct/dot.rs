@@ -24,36 +24,27 @@
 //!    load one input vector for each product. Tap row `kh` is as well delta shifted back by `kh` rows, so that `V` rows
 //!    of taps and `N` columns make the tile: `dW[kh,kw] = sum_x delta[x - kh rows] * input[x + kw]`.
 //! 3. Lanes are partial sums: short chains, small errors.
-//! 4. Slots and units depend on the shape only, so the bits do not depend on the threads.
+//! 4. Units depend on the shape only, as [slots](super::slots) do.
 //! 5. The zeros in delta's gaps are multiplied, too. The sum is the definition's as long as the input is finite; an
 //!    infinite or NaN input makes a NaN of taps that do not meet it, where a gap does.
 
 use super::dot_pack::{pack_delta, pack_input};
 use super::dot_plan::DotPlan;
 use super::dot_streams::Streams;
-use super::write::{SumRows, Sums, write};
+use super::slots::{Share, Slots};
 use crate::element::Element;
-use crate::partition::{add_in_order, for_each_chunk};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::Isa;
 use crate::tensor::View;
-use std::ops::Range;
 
 /// Computes a problem by its plan.
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &DotPlan, isa: Isa, scratch: &mut [T::Acc]) {
     let WeightGradient { shape, input, delta, gradient, update } = problem;
-    let slot_len = plan.slot_len(shape);
-    let slots = &mut scratch[..plan.scratch_len(shape)];
-    for_each_chunk(slots, slot_len, shape.flops(), |index, slot| {
-        Slot { shape, plan, isa, input, delta }.sum_up(index, slot);
+    let slots = (&mut scratch[..plan.scratch_len(shape)], plan.slot_len(shape));
+    plan.slots.run((shape, isa, plan.units(shape)), slots, (gradient, update), |share, slot| {
+        Slot { shape, plan, isa, input, delta }.sum_up(share, slot);
     });
-    let sums_at = plan.slot_parts(shape).iter().sum();
-    for slots in slots.chunks_mut(plan.unit_parts * slot_len) {
-        let (first, others) = slots.split_at_mut(slot_len);
-        add_in_order(&mut first[sums_at..], others.chunks(slot_len).map(|slot| &slot[sums_at..]));
-    }
-    write(isa, shape, &SlotSums { shape, plan, slots }, gradient, update);
 }
 
 /// What a slot computes from.
@@ -66,49 +57,22 @@ struct Slot<'a, T> {
 }
 
 impl<T: Element> Slot<'_, T> {
-    /// Fills the sums of the `index`-th slot.
-    fn sum_up(&self, index: usize, slot: &mut [T::Acc]) {
+    /// Fills the sums of a slot.
+    fn sum_up(&self, share: Share, slot: &mut [T::Acc]) {
         let Slot { shape, plan, isa, .. } = self;
         let [delta_len, input_len, lane_sums_len] = plan.slot_parts(shape);
         let (delta, rest) = slot.split_at_mut(delta_len);
         let (input, rest) = rest.split_at_mut(input_len);
         let (lane_sums, sums) = rest.split_at_mut(lane_sums_len);
-        let first_group = index / plan.unit_parts * plan.slot_groups;
-        let groups = first_group..shape.groups().min(first_group + plan.slot_groups);
-        let part = index % plan.unit_parts;
-        let units = plan.units(shape);
         let streams = Streams { shape, plan, isa: *isa };
-        for (group, sums) in groups.zip(sums.chunks_exact_mut(shape.weights_len() / shape.groups())) {
+        for (group, sums) in share.groups.zip(sums.chunks_exact_mut(Slots::group_len(shape))) {
             lane_sums.fill(T::Acc::default());
-            for unit in units * part / plan.unit_parts..units * (part + 1) / plan.unit_parts {
+            for unit in share.units.clone() {
                 pack_delta(shape, plan, &self.delta, group, unit, delta);
                 pack_input(shape, plan, &self.input, group, unit, input);
                 streams.add_products(delta, input, lane_sums);
             }
             streams.total_lanes(lane_sums, sums);
         }
-    }
-}
-
-/// The merged sums of all slots.
-struct SlotSums<'a, A> {
-    shape: &'a ConvShape,
-    plan: &'a DotPlan,
-    slots: &'a [A],
-}
-
-impl<A: Sync> Sums<A> for SlotSums<'_, A> {
-    fn neighbours(&self, channel: usize) -> Range<usize> {
-        channel..channel + 1
-    }
-
-    fn rows(&self, channels: Range<usize>) -> SumRows<'_, A> {
-        let SlotSums { shape, plan, slots } = self;
-        let (ocs, weights) = (shape.group_out_channels(), shape.group_in_channels() * shape.taps());
-        let (group, oc) = (channels.start / ocs, channels.start % ocs);
-        let slot = group / plan.slot_groups * plan.unit_parts;
-        let sums_at = plan.slot_parts(shape).iter().sum::<usize>();
-        let first = (group % plan.slot_groups * ocs + oc) * weights;
-        SumRows { data: &slots[slot * plan.slot_len(shape) + sums_at + first..], pitch: 1, channels: 1 }
     }
 }

@@ -1,5 +1,6 @@
 //! How the dot kernel lays a problem flat, and how it cuts it: plain data, computed from the shape and the registers.
 
+use super::slots::Slots;
 use super::window::{gcd, piece, pieces};
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
@@ -16,15 +17,6 @@ const UNIT_ELEMENTS: usize = 256 << 10;
 
 /// Elements of a stream multiplied at a time, so that the streams of all tiles pass through the L1 cache together.
 pub(super) const SEGMENT: usize = 2048;
-
-/// Slots work is dealt to, each with scratch of its own: enough for a few threads to share them evenly.
-const SLOTS: usize = 16;
-
-/// Elements all slots' copies of the sums may have together.
-const MAX_PARTIAL_ELEMENTS: usize = 1 << 20;
-
-/// Work, in floating point operations, that is worth a part of the units with sums of its own.
-const PART_FLOPS: f64 = 1e6;
 
 /// Output channels of a group from which on they fill a tile without the help of shifted rows.
 const ENOUGH_OUT_CHANNELS: usize = 3;
@@ -100,10 +92,7 @@ pub(super) struct DotPlan {
     /// Whether rows of taps are shifts of delta instead of the input.
     pub shifts_rows: bool,
     pub band_axis: usize,
-    /// Groups of one slot.
-    pub slot_groups: usize,
-    /// Slots that share the units of a group.
-    pub unit_parts: usize,
+    pub slots: Slots,
 }
 
 impl DotPlan {
@@ -118,17 +107,13 @@ impl DotPlan {
         let bands = pieces(axes[band_axis].output, band);
         let outputs = |i: usize| if i == band_axis { axes[i].output.div_ceil(bands) } else { axes[i].output };
         let shifts_rows = axes[1].stride == 1 && axes[1].kernel > 1 && shape.group_out_channels() < ENOUGH_OUT_CHANNELS;
-        let units = shape.batch() * bands;
-        let copies = (MAX_PARTIAL_ELEMENTS / shape.weights_len()).max(1);
-        let worth = (shape.flops() / PART_FLOPS) as usize;
         let mut plan = DotPlan {
             tile: Tile { v: 1, n: 1 },
             lanes: registers.lanes,
             axes: [0, 1, 2].map(|i| PhasedAxis::new(axes[i], outputs(i))),
             shifts_rows,
             band_axis,
-            slot_groups: shape.groups().div_ceil(SLOTS),
-            unit_parts: (SLOTS / shape.groups()).min(worth).clamp(1, units.min(copies)),
+            slots: Slots::new(shape, shape.batch() * bands),
         };
         let total = |tile: &Tile| DotPlan { tile: *tile, ..plan.clone() }.cycles(shape);
         let [delta_streams, input_streams] = [plan.delta_streams(shape), plan.input_streams(shape)];
@@ -147,35 +132,28 @@ impl DotPlan {
         let lines = (ocs + ics) * (self.phase_len() / self.axes[2].len) as f64;
         let pack = ocs * self.delta_len() as f64 + ics * self.input_len() as f64 + lines * LINE_CYCLES;
         let units = shape.groups() as f64 * self.units(shape) as f64;
-        units * (multiply + pack) + TOTAL_CYCLES * self.unit_parts as f64 * shape.weights_len() as f64
+        units * (multiply + pack) + TOTAL_CYCLES * self.slots.unit_parts as f64 * shape.weights_len() as f64
     }
 
     /// Additions the longest chain of roundings has: a segment in lanes, the segments and units of a slot, the lanes,
     /// the slots.
     pub fn longest_chain(&self, shape: &ConvShape) -> usize {
         let segments = self.stream_len().div_ceil(SEGMENT);
-        let units = self.units(shape).div_ceil(self.unit_parts);
-        SEGMENT.min(self.stream_len()) / self.lanes + segments * units + self.lanes + self.unit_parts
+        let units = self.units(shape).div_ceil(self.slots.unit_parts);
+        SEGMENT.min(self.stream_len()) / self.lanes + segments * units + self.lanes + self.slots.unit_parts
     }
 
     /// Elements of scratch.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        self.slots(shape).saturating_mul(self.slot_len(shape))
+        self.slots.count(shape).saturating_mul(self.slot_len(shape))
     }
 
-    /// Slots, those of the same groups one after the other.
-    pub fn slots(&self, shape: &ConvShape) -> usize {
-        shape.groups().div_ceil(self.slot_groups) * self.unit_parts
-    }
-
-    /// Elements of a slot: its packed delta and input, its sums in lanes, and its sums.
+    /// Elements of a slot.
     pub fn slot_len(&self, shape: &ConvShape) -> usize {
-        let [delta, input, lane_sums] = self.slot_parts(shape);
-        let sums = self.slot_groups.saturating_mul(shape.weights_len() / shape.groups());
-        [delta, input, lane_sums, sums].into_iter().fold(0, usize::saturating_add)
+        self.slot_parts(shape).into_iter().fold(self.slots.sums_len(shape), usize::saturating_add)
     }
 
-    /// Elements of the first three parts of a slot.
+    /// Elements of a slot's packed delta, its packed input and its sums in lanes; its sums follow.
     pub fn slot_parts(&self, shape: &ConvShape) -> [usize; 3] {
         let delta = shape.group_out_channels().saturating_mul(self.delta_len());
         let input = shape.group_in_channels().saturating_mul(self.input_len()).saturating_add(self.lanes);
