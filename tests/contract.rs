@@ -204,3 +204,21 @@ fn a_backend_can_be_written_outside_the_crate() {
     let layer = Layer::<f32>::contiguous("mb1ic2ih4oc2kh3".parse().unwrap(), || 1.0);
     assert_eq!(layer.compute(&Wrapped, Op::WeightGradient), [4.0; 36]);
 }
+
+/// What a vector finds beyond its row, or in the padding beside it, is kept out and not multiplied by zero: a NaN reaches
+/// only the weights whose taps meet it. (Not so in the rows at a plane's edge, where rows of delta that there are not are zeros.)
+#[test]
+fn a_nan_reaches_only_the_taps_that_meet_it() {
+    let shape: ConvShape = "mb8g32ic32ih20oc32kh3ph1".parse().unwrap();
+    for (position, reached) in
+        [([0, 0, 0, 1, 19], 6), ([0, 0, 0, 10, 0], 6), ([7, 31, 0, 18, 19], 6), ([1, 2, 0, 9, 9], 9)]
+    {
+        let mut random = Random::new(5);
+        let mut layer = Layer::<f32>::contiguous(shape, || random.real());
+        *layer.input.view_mut().at_mut(position) = f32::NAN;
+        let mut result = Operand::poisoned(&shape.weights_dims(), &Arrangement::NCHW);
+        let backend = convgrad::by_name("direct").unwrap();
+        layer.execute(&*backend, Op::WeightGradient, &mut result, Update::overwrite()).unwrap();
+        assert_eq!(result.values().iter().filter(|value| value.is_nan()).count(), reached, "{position:?}");
+    }
+}

@@ -95,10 +95,10 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N
             self.sum_up(simd, |input| input.chunks_exact(column).map_while(|input| input.first_chunk::<N>()))
         };
         // Constant bounds throughout: a loop of unknown length would index the sums, and so keep them in memory.
-        for n in 0..N {
+        for (n, sums) in sums.iter().enumerate() {
             let total = &mut T::as_vectors_mut::<S>(&mut self.sums[n * self.pitch..]).0[..V];
             for v in 0..V {
-                total[v] = T::add(simd, total[v], sums[n][v]);
+                total[v] = T::add(simd, total[v], sums[v]);
             }
         }
     }

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! 1. Operands are read where they lie: nothing is packed. Masks, one for each shift, keep out of the lanes what is padding
-//!    or belongs to the next row, so the sum is the definition's whatever lies there, infinities and NaN included.
+//!    or belongs to the next row. Rows of delta that there are not, above the first and below the last, are zeros: the sum
+//!    is the definition's as long as the rows of the input that meet them are finite.
 //! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row.
 //!
 //! On AVX-512 a mask is part of the load. The loop for 3 x 3 is 4 loads and 9 multiply-adds with all sums in registers,
@@ -106,8 +107,8 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
                 T::keep(simd, outputs, T::as_vectors::<S>(&delta[row * walk.delta_row..][..lanes]).0[0])
             };
             let mut held = [zero; V];
-            for v in 0..V.min(walk.first) {
-                held[v] = row_of_delta(walk.first - 1 - v);
+            for (v, held) in held.iter_mut().enumerate().take(walk.first) {
+                *held = row_of_delta(walk.first - 1 - v);
             }
             for row in 0..walk.input_rows {
                 for v in (1..V).rev() {

@@ -75,9 +75,6 @@ pub fn run(root: &Path, options: &BenchOptions) -> Result<ExitCode> {
     if let Some(path) = &kept.path {
         println!("\n{} results in {}", kept.records.len(), path.display());
     }
-    if interruption.asked() {
-        eprintln!("xtask: interrupted; what was measured before is kept");
-    }
     interruption.or(outcome)
 }
 
@@ -187,7 +184,9 @@ impl Series<'_> {
             if !["Benchmarking ", "Gnuplot not found"].iter().any(|begin| line.starts_with(begin)) {
                 writeln!(std::io::stderr(), "{line}")?;
             }
-            for measured in results.arrived() {
+            // When a benchmark begins, the one before has its results; looking more often would disturb what is measured.
+            let begins = line.starts_with("Benchmarking ") && !line.contains(": ");
+            for measured in if begins { results.arrived() } else { Vec::new() } {
                 keep(self.record(&shapes, measured)?)?;
             }
         }

@@ -45,7 +45,11 @@ impl Interruption {
 
     /// The outcome, but that an interruption is no failure of what it interrupted.
     pub fn or(&self, outcome: Result<ExitCode>) -> Result<ExitCode> {
-        if self.asked() { Ok(ExitCode::from(Self::EXIT_CODE)) } else { outcome }
+        if !self.asked() {
+            return outcome;
+        }
+        eprintln!("xtask: interrupted; what was measured before is kept");
+        Ok(ExitCode::from(Self::EXIT_CODE))
     }
 }
 

@@ -20,7 +20,7 @@ impl Facts {
     pub fn gather(root: &Path) -> Result<Facts> {
         Ok(Facts {
             date: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            command: typed(std::env::args().skip(1)),
+            command: typed(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned())),
             revision: revision(root)?,
             rustc: process::output(program("rustc", root).arg("--version"))?,
         })

@@ -56,9 +56,6 @@ impl Runner {
 
     /// The outcome, but that an interruption is no failure of what it interrupted.
     pub fn or(&self, outcome: Result<ExitCode>) -> Result<ExitCode> {
-        if self.interruption.asked() {
-            eprintln!("xtask: interrupted; what was measured before is kept");
-        }
         self.interruption.or(outcome)
     }
 

@@ -30,8 +30,9 @@ use std::ops::Range;
 pub(super) fn can_read<T: Element>(operands: [&View<'_, T>; 2]) -> bool {
     operands.iter().all(|view| {
         let [.., width] = view.dims5();
-        let [_, _, depth, row, column] = view.strides5();
-        (column == 1 || width == 1) && row >= 0 && depth >= 0 && T::as_acc(view.data()).is_some()
+        let [image, _, depth, row, column] = view.strides5();
+        let rising = image >= 0 && depth >= 0 && row >= 0;
+        (column == 1 || width == 1) && rising && T::as_acc(view.data()).is_some()
     })
 }
 

@@ -170,7 +170,9 @@ impl SlidePlan {
         let [depth, _, width] = shape.axes();
         let call = saturating_product([self.images, depth.output, self.band.min(self.rows.longest(self.tile.v))]);
         let units = self.units(shape).div_ceil(self.slots.unit_parts);
-        let calls = saturating_product([width.output.div_ceil(self.lanes), self.rows.output_classes(), units]);
+        // Where vectors would reach beyond an operand, each plane is a call.
+        let planes = self.images.max(depth.output);
+        let calls = saturating_product([width.output.div_ceil(self.lanes), self.rows.output_classes(), units, planes]);
         [calls, self.lanes, self.slots.unit_parts].into_iter().fold(call.min(shape.terms()), usize::saturating_add)
     }
 

@@ -94,10 +94,15 @@ pub struct BackendList {
 const ALL: &str = "all";
 
 impl BackendList {
+    /// The instruction set the backends use.
+    pub fn isa(&self) -> Isa {
+        self.isa.unwrap_or(Isa::best())
+    }
+
     /// The backends, in the registry's order.
     pub fn select<T: Registered>(&self) -> Vec<Box<dyn Backend<T>>> {
         let wanted = |name: &str| self.names.iter().any(|n| n == ALL || n == name);
-        let all = convgrad::backends_on(self.isa.unwrap_or(Isa::best()));
+        let all = convgrad::backends_on(self.isa());
         all.into_iter().filter(|backend| wanted(backend.name())).collect()
     }
 }

@@ -5,7 +5,7 @@ use crate::data::{self, Operands};
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
 use convgrad::measure::{self, Timing};
-use convgrad::{Backend, ConvShape, Isa, Layout, Op, Problem, Registered, Update, View, ViewMut, WeightGradient};
+use convgrad::{Backend, ConvShape, Layout, Op, Problem, Registered, Update, View, ViewMut, WeightGradient};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -141,7 +141,7 @@ impl Report {
             writeln!(out, "backend,pass,layout,shape,threads,best_ms,median_ms,gflops")?;
             return Ok(Report::Csv { layout: options.layout, threads });
         }
-        let isa = Isa::best();
+        let isa = options.backends.isa();
         let peak = measure::peak_flops::<T>(isa);
         let unit = if threads == 1 { "thread" } else { "threads" };
         writeln!(out, "FMA peak of {threads} {unit}, {} on {isa}: {:.1} GFLOP/s\n", T::NAME, peak / 1e9)?;

@@ -13,7 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Variables that change what cargo builds, by how their names begin.
-const SETTINGS: &[&str] = &["RUSTFLAGS", "RUSTC", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_", "CARGO_PROFILE_"];
+const SETTINGS: &[&str] =
+    &["RUSTFLAGS", "RUSTC", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
 /// The program of `revision`, built if it is not there yet.
 pub fn program_of(
@@ -52,9 +53,11 @@ pub fn program_of(
 fn settings(repository: &Path) -> Result<String> {
     let mut text = output(program("rustc", repository).args(["--version", "--verbose"]))? + "\n";
     let is_setting = |name: &str| SETTINGS.iter().any(|setting| name.starts_with(setting));
-    let mut variables: Vec<_> = std::env::vars().filter(|(name, _)| is_setting(name)).collect();
+    let variables =
+        std::env::vars_os().map(|(name, value)| [name, value].map(|word| word.to_string_lossy().into_owned()));
+    let mut variables: Vec<_> = variables.filter(|[name, _]| is_setting(name)).collect();
     variables.sort();
-    text.extend(variables.iter().map(|(name, value)| format!("{name}={value}\n")));
+    text.extend(variables.iter().map(|[name, value]| format!("{name}={value}\n")));
     text += &fs::read_to_string(repository.join(".cargo/config.toml")).unwrap_or_default();
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! Bars: each layer of a network, our fastest backend beside libraries.
+//! Bars: each layer of a network, the backend we choose unmeasured beside libraries.
 
 use super::contest::Comparison;
 use super::measurement::{Conditions, Measurement};
@@ -17,7 +17,7 @@ const GAP: i32 = 8;
 const RATIO: i32 = 84;
 const LONGEST_NAME: i32 = 200;
 
-/// A layer: the fastest of ours, and every library that was run on it in the order of display.
+/// A layer: the first of ours, and every library that was run on it in the order of display.
 struct Layer<'a> {
     ours: &'a Measurement,
     comparisons: Vec<&'a Comparison<'a>>,
@@ -43,7 +43,7 @@ pub fn picture(
     let title = format!("{set}: layers, {}", count(conditions.threads, "thread"));
     let description = describe(&layers);
     let row = OURS + LIBRARY * libraries.len() as i32 + GAP;
-    let mut legend = vec![(Mark::bar(palette::BACKENDS[0]), "convgrad, its fastest backend".to_owned())];
+    let mut legend = vec![(Mark::bar(palette::BACKENDS[0]), "convgrad, its first choice".to_owned())];
     let entries = marks.legend(|contestant| libraries.contains(contestant));
     legend.extend(entries.into_iter().map(|(mark, name)| (Mark::bar(mark.ink), name)));
 

@@ -141,8 +141,8 @@ impl Measurement {
 
     /// What a newer record replaces.
     pub fn key(&self) -> impl Ord + use<> {
-        let Record { set, shape, pass, implementation, .. } = self.record.clone();
-        (set, shape, pass, self.conditions(), implementation)
+        let Record { set, shape, pass, implementation, run, .. } = self.record.clone();
+        (set, shape, pass, self.conditions(), implementation, run.machine.cpu, run.machine.cores)
     }
 
     /// Where the implementation stands among others: ours first, in the registry's order.

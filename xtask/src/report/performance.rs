@@ -139,7 +139,7 @@ cargo xtask report      # this document, the page report.html with pictures, and
 
 ## How to read it
 
-`×` is the library's time over that of our fastest backend, both of one run, taken in turns: above 1 ours is faster.
+`×` is the library's time over that of our first choice (`auto`), both of one run, taken in turns: above 1 ours is faster.
 Rates count two operations for each tap, channel pair and output position, padding included, whatever a backend
 executes: one that leaves the padding out can exceed the peak. All come from the best sample of an implementation, since
 others on the machine can only lengthen a call. Shares of the peak relate two figures of one run, so that a slower clock
