@@ -156,7 +156,7 @@ fn backends(measurements: &Measurements, conditions: &Conditions) -> Option<Stri
     ))
 }
 
-/// How our fastest backend fares beside each library under these conditions, all sets together.
+/// How our first choice fares beside each library under these conditions, all sets together.
 fn libraries(measurements: &Measurements, conditions: &Conditions) -> Option<String> {
     let mut by_library: BTreeMap<_, Vec<Comparison>> = BTreeMap::new();
     for beside in Beside::all(measurements, conditions) {
@@ -176,7 +176,7 @@ fn libraries(measurements: &Measurements, conditions: &Conditions) -> Option<Str
     };
     let words: Vec<String> = by_library.into_values().filter_map(words).collect();
     (!words.is_empty()).then(|| {
-        format!("{}: our fastest backend is, in the geometric mean, {}.", conditions.describe(), words.join("; "))
+        format!("{}: our first choice is, in the geometric mean, {}.", conditions.describe(), words.join("; "))
     })
 }
 

@@ -44,8 +44,12 @@ fn shell(name: &str, script: &str) -> Contestant {
     Contestant::new(name, false, Ok(["sh", "-c", script].map(OsString::from).to_vec()))
 }
 
-/// What came of the contestants, and the order of their turns.
+/// What came of the contestants, and the order of their turns. None of them is given up but one who never answers.
 fn held(contestants: &mut [Contestant], schedule: Schedule) -> (Vec<Standing>, String) {
+    held_within(Duration::from_secs(300), contestants, schedule)
+}
+
+fn held_within(limit: Duration, contestants: &mut [Contestant], schedule: Schedule) -> (Vec<Standing>, String) {
     let directory = tempfile::tempdir().unwrap();
     let bytes: Vec<u8> = RIGHT.iter().flat_map(|x| x.to_le_bytes()).collect();
     std::fs::write(directory.path().join("right"), bytes).unwrap();
@@ -53,7 +57,7 @@ fn held(contestants: &mut [Contestant], schedule: Schedule) -> (Vec<Standing>, S
     std::fs::write(directory.path().join("expected.txt"), "0 1\n1 -2\n").unwrap();
     let expected = Expected::read(directory.path()).unwrap();
     let task = Task { directory: directory.path(), expected, weights: 2, terms: 1 };
-    let patience = Patience { limit: Duration::from_secs(1), stop: &|| false };
+    let patience = Patience { limit, stop: &|| false };
     let standings = hold(contestants, &task, schedule, patience).unwrap();
     (standings, std::fs::read_to_string(directory.path().join("order")).unwrap_or_default())
 }
@@ -122,8 +126,11 @@ fn a_refusal_is_a_refusal() {
 #[test]
 fn one_who_hangs_is_given_up() {
     let begin = Instant::now();
-    let reason = failure_of(&Script { gradient: "exec sleep 600", ..HONEST });
-    assert_eq!(reason, "it had not answered to `gradient` after 1 s");
+    let hanging = Script { gradient: "exec sleep 600", ..HONEST };
+    let (standings, order) = held_within(Duration::from_secs(1), &mut [hanging.contestant("h")], BRIEF);
+    let Verdict::Failed(reason) = &standings[0].verdict else { panic!("{standings:?}") };
+    assert!(reason.starts_with("it had not answered to") && reason.ends_with("after 1 s"), "{reason}");
+    assert_eq!(order, "", "it has no turns");
     assert!(begin.elapsed() < Duration::from_secs(300), "its program is ended");
 }
 
