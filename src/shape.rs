@@ -187,6 +187,7 @@ impl ConvShape {
     }
 
     /// All taps `[kd, kh, kw]`, in the order of the weights.
+    #[inline]
     pub(crate) fn tap_positions(&self) -> impl Iterator<Item = [usize; 3]> + use<> {
         positions(self.axes.map(|a| 0..a.kernel))
     }

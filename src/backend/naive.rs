@@ -134,11 +134,13 @@ fn forward<T: Element>(problem: Forward<'_, T>) {
 }
 
 /// The input channel that weight `[oc, ic]` multiplies: `ic` counts within the group of `oc`.
+#[inline]
 fn input_channel(shape: &ConvShape, oc: usize, ic: usize) -> usize {
     oc / shape.group_out_channels() * shape.group_in_channels() + ic
 }
 
 /// Where output `o` and tap `k` meet in the input; a position before the input wraps to a huge one beyond it.
+#[inline]
 fn input_position(shape: &ConvShape, o: [usize; 3], k: [usize; 3]) -> [usize; 3] {
     let axes = shape.axes();
     [0, 1, 2].map(|i| axes[i].input_position(o[i], k[i]).cast_unsigned())

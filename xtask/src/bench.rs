@@ -42,6 +42,10 @@ pub struct BenchOptions {
     #[arg(value_name = "SET", value_delimiter = ',', default_value = "quick")]
     sets: Vec<String>,
 
+    /// The same, written as other commands take it
+    #[arg(long = "set", value_name = "SET", value_delimiter = ',', conflicts_with = "sets")]
+    set: Vec<String>,
+
     /// Numbers of threads, separated by commas; 1 and one for each processor if not given
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
@@ -65,7 +69,8 @@ pub struct BenchOptions {
 
 /// Builds, measures, and prints tables of what was measured, also after an interruption.
 pub fn run(root: &Path, options: &BenchOptions) -> Result<ExitCode> {
-    let sets = chosen_sets(&options.sets)?;
+    let names = if options.set.is_empty() { &options.sets } else { &options.set };
+    let sets = chosen_sets(names)?;
     let interruption = Interruption::watch()?;
     let mut kept = Kept { records: Vec::new(), path: None };
     let outcome = measure(root, options, &sets, &interruption, &mut kept);
