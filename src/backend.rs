@@ -53,6 +53,12 @@ pub trait Backend<T: Element>: Send + Sync {
     /// sum `sum a_i * b_i` it stands for, `u` being [`Element::UNIT_ROUNDOFF`].
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64;
 
+    /// How it would go about a problem, in one line for people; nothing where the [description](Self::description) says
+    /// it all.
+    fn plan(&self, _op: Op, _shape: &ConvShape) -> Option<String> {
+        None
+    }
+
     /// Computes a problem this backend [supports](Self::supports), with at least
     /// [`scratch_len`](Self::scratch_len) elements of scratch, whose content is arbitrary before and after.
     ///

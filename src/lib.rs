@@ -44,6 +44,7 @@
 //! - [`ConvShape`] is the problem, by builder or from the text form of benchdnn; [`NamedShape`] keeps the text's name.
 //! - [`View`] and [`ViewMut`] are operands: a slice, dimensions, strides.
 //! - [`backends`], [`by_name`] give the implementations; [`Backend`] is what they have in common.
+//! - [`DirectPlan`] tells what the backend `direct` chose for a shape.
 //! - [`Problem`] with the caller's scratch is the form for a training loop that must not allocate.
 //! - [`train`] has the two formulas around the gradient: the error, and the step along it.
 //! - [`catalog`] holds named shapes; [`measure`] times backends on them.
@@ -67,6 +68,7 @@ mod simd;
 mod tensor;
 pub mod train;
 
+pub use backend::direct::{DirectKernel, DirectPlan, KernelPlan};
 pub use backend::{Backend, Cost};
 pub use element::Element;
 pub use error::{Error, Unsupported};

@@ -30,6 +30,11 @@ pub(crate) fn pays(flops: f64) -> bool {
     flops >= PARALLEL_FLOPS && rayon::current_num_threads() > 1
 }
 
+/// The work worth splitting within each of `tasks` that run side by side: none while they alone keep all threads busy.
+pub(crate) fn work_within(tasks: usize, flops: f64) -> f64 {
+    if tasks == 1 || (pays(flops) && rayon::current_num_threads() > tasks) { flops } else { 0.0 }
+}
+
 /// Runs two closures, at the same time if the work of both together [pays](pays), and gives both results.
 pub(crate) fn join<A: Send, B: Send>(flops: f64, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     if pays(flops) { rayon::join(a, b) } else { (a(), b()) }

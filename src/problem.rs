@@ -89,6 +89,7 @@ impl<'a, T: Element> WeightGradient<'a, T> {
     ///
     /// # Errors
     /// [`Error::Dims`] for the first operand that does not fit.
+    #[inline]
     pub fn new(
         shape: &'a ConvShape,
         input: View<'a, T>,
@@ -178,16 +179,19 @@ impl<'a, T: Element> Forward<'a, T> {
     }
 }
 
+#[inline]
 fn input_dims5(shape: &ConvShape) -> [usize; 5] {
     let [d, h, w] = shape.axes().map(|a| a.input);
     [shape.batch(), shape.in_channels(), d, h, w]
 }
 
+#[inline]
 fn output_dims5(shape: &ConvShape) -> [usize; 5] {
     let [d, h, w] = shape.axes().map(|a| a.output);
     [shape.batch(), shape.out_channels(), d, h, w]
 }
 
+#[inline]
 fn weights_dims5(shape: &ConvShape) -> [usize; 5] {
     let [d, h, w] = shape.axes().map(|a| a.kernel);
     [shape.out_channels(), shape.group_in_channels(), d, h, w]

@@ -4,13 +4,17 @@
 //! need, for `f32` and `f64` alike, on top of pulp. A kernel is a [`pulp::WithSimd`] struct whose `with_simd` is
 //! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
 
+pub(crate) mod depthwise;
 pub(crate) mod dot;
 pub(crate) mod outer;
+pub(crate) mod planar;
 pub(crate) mod slide;
 pub(crate) mod tile;
 pub(crate) mod transpose;
+pub(crate) mod walk;
 
 use crate::error::Error;
+use pulp::bytemuck::cast;
 use pulp::{Simd, WithSimd};
 use std::fmt;
 use std::ops::Range;
@@ -178,6 +182,12 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
     /// Which of the interleaved runs is that of a lane, as pulp 0.22 orders them.
     fn run_of_lane(lane: usize, lanes: usize) -> usize;
 
+    /// Of four vectors of four runs of four numbers each, the `i`-th runs of all as vector `i`; none where vectors are not of
+    /// four such runs, or pulp has no way to do it for the instruction set.
+    fn transpose_runs<S: Simd>(_: S, _: [Self::Vector<S>; 4]) -> Option<[Self::Vector<S>; 4]> {
+        None
+    }
+
     /// The numbers of four vectors, by fours.
     fn as_runs<V: pulp::bytemuck::Pod>(vectors: &[V; 4]) -> &[[Self; 4]];
 
@@ -189,7 +199,7 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
 }
 
 macro_rules! lane {
-    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident) => {
+    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident, {$($more:item)*}) => {
         impl Lane for $t {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -253,6 +263,8 @@ macro_rules! lane {
             fn as_vectors_mut<S: Simd>(slice: &mut [$t]) -> (&mut [S::$vector], &mut [$t]) {
                 S::$as_mut(slice)
             }
+
+            $($more)*
         }
     };
 }
@@ -285,7 +297,20 @@ lane!(
     deinterleave_shfl_f32s,
     transposed_quarters,
     as_simd_f32s,
-    as_mut_simd_f32s
+    as_mut_simd_f32s,
+    {
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        #[inline(always)]
+        fn transpose_runs<S: Simd>(simd: S, rows: [S::f32s; 4]) -> Option<[S::f32s; 4]> {
+            // Known when the kernel is compiled.
+            let simd = *(&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>()?;
+            let even = |a, b| simd.avx512f._mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+            let odd = |a, b| simd.avx512f._mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+            let [a, b, c, d] = [cast(rows[0]), cast(rows[1]), cast(rows[2]), cast(rows[3])];
+            let (ab, cd) = ([even(a, b), odd(a, b)], [even(c, d), odd(c, d)]);
+            Some([cast(even(ab[0], cd[0])), cast(even(ab[1], cd[1])), cast(odd(ab[0], cd[0])), cast(odd(ab[1], cd[1]))])
+        }
+    }
 );
 lane!(
     f64,
@@ -302,5 +327,6 @@ lane!(
     interleave_shfl_f64s,
     interleaved_halves,
     as_simd_f64s,
-    as_mut_simd_f64s
+    as_mut_simd_f64s,
+    {}
 );

@@ -32,17 +32,20 @@ impl Layout {
     /// assert_eq!(Layout::Nhwc.strides(&[2, 3, 4, 5]), [60, 1, 15, 3]);
     /// ```
     pub fn strides(self, dims: &[usize]) -> Vec<isize> {
-        let mut order: Vec<usize> = (0..dims.len()).collect();
-        if self == Layout::Nhwc && dims.len() > 1 {
-            order[1..].rotate_left(1);
-        }
         let mut strides = vec![0; dims.len()];
+        self.write_strides(dims, &mut strides);
+        strides
+    }
+
+    /// Writes the [`strides`](Self::strides) of as many dimensions.
+    fn write_strides(self, dims: &[usize], strides: &mut [isize]) {
+        let innermost = if self == Layout::Nhwc && dims.len() > 1 { Some(1) } else { None };
+        let others = (0..dims.len()).rev().filter(|&axis| Some(axis) != innermost);
         let mut reach = 1isize;
-        for &axis in order.iter().rev() {
+        for axis in innermost.into_iter().chain(others) {
             strides[axis] = reach;
             reach = reach.saturating_mul(dims[axis] as isize);
         }
-        strides
     }
 }
 
@@ -57,6 +60,7 @@ struct Geometry {
 
 impl Geometry {
     /// Proves that all positions lie in a slice of `len` elements.
+    #[inline]
     fn new(len: usize, dims: &[usize], strides: &[isize], origin: usize) -> Result<Geometry, Error> {
         let rank = dims.len();
         if rank != strides.len() || !(1..=5).contains(&rank) {
@@ -91,23 +95,45 @@ impl Geometry {
         if len != expected {
             return Err(Error::ViewLength { dims: dims.to_vec(), expected, len });
         }
-        Geometry::new(len, dims, &layout.strides(dims), 0)
+        // Not a vector: to allocate takes as long as a tiny problem.
+        let mut strides = [0; 5];
+        let strides = strides.get_mut(..dims.len()).ok_or(Error::ViewRank { dims: dims.len(), strides: dims.len() })?;
+        layout.write_strides(dims, strides);
+        Geometry::new(len, dims, strides, 0)
     }
 
     /// Whether distinct positions are proven to be distinct elements: sorted by stride, each dimension steps beyond
     /// the reach of all smaller ones. Sufficient, and necessary for every layout that occurs in practice.
     fn is_injective(&self) -> bool {
-        let mut axes = [(0usize, 1usize); 5];
-        for (axis, (&dim, &stride)) in axes.iter_mut().zip(self.dims.iter().zip(&self.strides)) {
-            *axis = if dim > 1 { (stride.unsigned_abs(), dim) } else { (0, 1) };
+        let axis = |i: usize| if self.dims[i] > 1 { (self.strides[i].unsigned_abs(), self.dims[i]) } else { (0, 1) };
+        let steps_beyond = |axes: [(usize, usize); 5]| {
+            let mut reach = 0;
+            axes.iter().filter(|&&(_, dim)| dim > 1).all(|&(stride, dim)| {
+                let beyond = stride > reach;
+                reach += stride * (dim - 1);
+                beyond
+            })
+        };
+        // The usual order needs no sorting.
+        let mut axes = [4, 3, 2, 1, 0].map(axis);
+        steps_beyond(axes) || {
+            axes.sort_unstable();
+            steps_beyond(axes)
         }
-        axes.sort_unstable();
-        let mut reach = 0;
-        axes.iter().filter(|&&(_, dim)| dim > 1).all(|&(stride, dim)| {
-            let beyond = stride > reach;
-            reach += stride * (dim - 1);
-            beyond
-        })
+    }
+
+    #[inline]
+    fn expect_dims(&self, argument: &'static str, rank: usize, dims: [usize; 5]) -> Result<(), Error> {
+        // Number by number: comparing arrays compares memory, which waits for the numbers just written to get there.
+        let same =
+            self.dims.iter().zip(&dims).fold(self.rank == rank, |same, (given, expected)| same & (given == expected));
+        if same { Ok(()) } else { Err(self.other_dims(argument, rank, dims)) }
+    }
+
+    #[cold]
+    fn other_dims(&self, argument: &'static str, rank: usize, dims: [usize; 5]) -> Error {
+        let expected = Geometry { rank, dims, strides: [0; 5], origin: 0 }.given_dims();
+        Error::Dims { argument, given: self.given_dims(), expected }
     }
 
     #[inline]
@@ -149,12 +175,9 @@ macro_rules! shared_by_both_views {
             self.geometry.index(position)
         }
 
+        #[inline]
         pub(crate) fn expect_dims(&self, argument: &'static str, rank: usize, dims5: [usize; 5]) -> Result<(), Error> {
-            if self.geometry.dims == dims5 && self.geometry.rank == rank {
-                return Ok(());
-            }
-            let expected = Geometry { rank, dims: dims5, strides: [0; 5], origin: 0 }.given_dims();
-            Err(Error::Dims { argument, given: self.dims(), expected })
+            self.geometry.expect_dims(argument, rank, dims5)
         }
     };
 }
@@ -182,6 +205,7 @@ impl<'a, T: Copy> View<'a, T> {
     /// assert_eq!(repeated.at([3, 0, 0, 0, 1]), 2.0);
     /// # Ok::<(), convgrad::Error>(())
     /// ```
+    #[inline]
     pub fn strided(data: &'a [T], dims: &[usize], strides: &[isize], origin: usize) -> Result<Self, Error> {
         Ok(View { data, geometry: Geometry::new(data.len(), dims, strides, origin)? })
     }
@@ -242,6 +266,7 @@ impl<'a, T: Copy> ViewMut<'a, T> {
     ///
     /// # Errors
     /// Those of [`View::strided`], and [`Error::ViewOverlap`].
+    #[inline]
     pub fn strided(data: &'a mut [T], dims: &[usize], strides: &[isize], origin: usize) -> Result<Self, Error> {
         let geometry = Geometry::new(data.len(), dims, strides, origin)?;
         if !geometry.is_injective() {

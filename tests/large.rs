@@ -13,15 +13,19 @@ use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_
 /// Whole numbers up to this in operands: 16 times the longest sum here stays far below 2^24, where f32 begins to round.
 const INTEGER: usize = 4;
 
-/// Many images, many channels, one channel, depthwise, depthwise with rows strided and dilated, three axes, one long axis,
-/// hardly any positions.
-const SHAPES: [&str; 9] = [
+/// Many images, many channels, one channel, depthwise, depthwise with rows strided and dilated, with columns strided and
+/// dilated, of small planes, of channels a power of two apart, three axes, one long axis, hardly any positions.
+const SHAPES: [&str; 13] = [
     "mb9ic40ih14oc24oh14kh3ph1",
     "mb2ic70ih14oc20oh7kh3sh2ph1",
     "mb3ic300ih9oc270oh9kh1",
     "mb1ic1ih120oc6oh110kh11",
     "mb20g40ic40ih30oc40oh30kh3ph1",
     "mb3g6ic6ih90iw61oc12kh5kw3sh2sw1ph4pw1dh2dw0",
+    "mb5g40ic40ih29iw23oc40oh15ow12kh3sh2ph1",
+    "mb3g21ic21ih40iw45oc21kh5kw4sh1sw3ph5pw4dh2dw1",
+    "mb9g50ic50ih7oc50oh7kh3ph1",
+    "mb2g256ic256ih12oc256oh12kh3ph1",
     "mb2g2ic8id5ih20iw31oc6od4oh18ow31kd2kh3kw1",
     "mb1ic2iw30000oc30ow29998kw3",
     "mb2000ic6ih3oc40oh2kh2",
@@ -69,13 +73,16 @@ fn reals_keep_their_bound_and_their_bits() {
     let pools = pools([1, 2, 3, 8]);
     for text in SHAPES {
         let shape: ConvShape = text.parse().unwrap();
-        let mut random = Random::new(11);
-        let layer = Layer::<f32>::contiguous(shape, || random.real());
-        for op in OPS {
+        let arrangements = [Arrangement::NCHW, Arrangement::NHWC];
+        for (op, arrangement) in
+            OPS.into_iter().flat_map(|op| arrangements.clone().map(|arrangement| (op, arrangement)))
+        {
+            let mut random = Random::new(11);
+            let layer = Layer::<f32>::new(shape, &[(); 3].map(|_| arrangement.clone()), || random.real());
             let truth = layer.truth(op);
             for backend in judged(op, &shape) {
                 let [one, others @ ..] = pools.each_ref().map(|pool| pool.install(|| layer.compute(&*backend, op)));
-                let context = || format!("{op} of {shape} by {}", backend.description());
+                let context = || format!("{op} of {shape} in {:?} by {}", arrangement.order, backend.description());
                 truth.assert_within(&one, backend.error_bound(op, &shape), context);
                 assert!(others.iter().all(|other| *other == one), "{}: threads change the result", context());
             }

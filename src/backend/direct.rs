@@ -1,36 +1,56 @@
 //! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! Three kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
+//! Six kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
 //!
+//! - [`plain`]: the definition as loops; for problems so small that nothing is worth preparing.
 //! - [`slide`]: positions in lanes, nothing packed; for depthwise convolutions and images of few channels whose rows lie
 //!   contiguous.
+//! - [`depthwise`]: channels in lanes; for depthwise convolutions whose channels lie side by side, and those of small planes.
+//! - [`planar`]: channels of one operand in lanes, the other broadcast from where it lies; for 1x1 kernels and few input
+//!   channels, whatever the stride.
 //! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes.
 //! - [`dot`]: positions in lanes; for the same where it is strided or lies otherwise.
 
+mod cut;
+mod depthwise;
+mod depthwise_pack;
+mod depthwise_plan;
 mod dot;
 mod dot_pack;
 mod dot_plan;
 mod dot_streams;
+mod gather;
+mod operand;
 mod outer;
 mod outer_plan;
 mod panel;
+mod parts;
+mod plain;
+mod plan;
+mod planar;
+mod planar_plan;
+mod public_plan;
+mod remembered;
+mod rooms;
 mod slide;
 mod slide_plan;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod window;
 mod write;
+
+pub use public_plan::{DirectKernel, DirectPlan, KernelPlan};
 
 use super::{Backend, Cost};
 use crate::bias;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
-use crate::problem::Problem;
+use crate::problem::{Problem, WeightGradient};
 use crate::shape::ConvShape;
 use crate::simd::Isa;
-use dot_plan::DotPlan;
-use outer_plan::OuterPlan;
-use slide_plan::SlidePlan;
+use plan::{Kernel, Plan};
 
 /// SIMD kernels on one instruction set.
 #[derive(Debug, Clone, Copy)]
@@ -44,65 +64,31 @@ impl Direct {
         Direct { isa }
     }
 
-    /// The plans whose kernels need the fewest cycles.
-    fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
-        let registers = self.isa.registers::<T::Acc>();
-        let outer = OuterPlan::new(shape, registers, size_of::<T::Acc>());
-        let dot = DotPlan::new(shape, registers);
-        let packed = if outer.cycles(shape) <= dot.cycles(shape) { Packed::Outer(outer) } else { Packed::Dot(dot) };
-        let choose = || SlidePlan::new(shape, registers).filter(|slide| slide.cycles(shape) < packed.cycles(shape));
-        let in_place = if shape.flops() < WORTH_A_CHOICE { None } else { choose() };
-        Plan { in_place, packed }
+    /// The plan of a shape, whose kernels need the fewest cycles.
+    fn recall<T: Element>(&self, shape: &ConvShape) -> Plan {
+        remembered::plan(shape, self.isa.registers::<T::Acc>(), size_of::<T::Acc>())
     }
 }
 
-/// Work from which on one more plan is weighed: a fifth of a microsecond, of calls that take two.
-const WORTH_A_CHOICE: f64 = 1e5;
-
-/// How a weight gradient is computed.
-#[derive(Debug, Clone, PartialEq)]
-struct Plan {
-    /// Where that is faster and the operands lie as it reads them.
-    in_place: Option<SlidePlan>,
-    /// However the operands lie.
-    packed: Packed,
-}
-
-/// The plan of a kernel that packs its operands.
-#[derive(Debug, Clone, PartialEq)]
-enum Packed {
-    Outer(OuterPlan),
-    Dot(DotPlan),
-}
-
-impl Plan {
-    fn scratch_len(&self, shape: &ConvShape) -> usize {
-        let packed = match &self.packed {
-            Packed::Outer(plan) => plan.scratch_len(shape),
-            Packed::Dot(plan) => plan.scratch_len(shape),
-        };
-        self.in_place.as_ref().map_or(0, |plan| plan.scratch_len(shape)).max(packed)
-    }
-
-    fn cycles(&self, shape: &ConvShape) -> f64 {
-        self.in_place.as_ref().map_or_else(|| self.packed.cycles(shape), |plan| plan.cycles(shape))
-    }
-
-    fn longest_chain(&self, shape: &ConvShape) -> usize {
-        let packed = match &self.packed {
-            Packed::Outer(plan) => plan.longest_chain(shape),
-            Packed::Dot(plan) => plan.longest_chain(shape),
-        };
-        self.in_place.as_ref().map_or(0, |plan| plan.longest_chain(shape)).max(packed)
+/// Whether the operands lie as a kernel reads them.
+fn can_read<T: Element>(kernel: &Kernel, problem: &WeightGradient<'_, T>) -> bool {
+    match kernel {
+        Kernel::Slide(_) => slide::can_read([&problem.delta, &problem.input]),
+        Kernel::Depthwise(_) => depthwise::can_read([&problem.delta, &problem.input]),
+        Kernel::Planar(plan) => planar::can_read(problem, plan),
+        Kernel::Plain | Kernel::Outer(_) | Kernel::Dot(_) => true,
     }
 }
 
-impl Packed {
-    fn cycles(&self, shape: &ConvShape) -> f64 {
-        match self {
-            Packed::Outer(plan) => plan.cycles(shape),
-            Packed::Dot(plan) => plan.cycles(shape),
-        }
+/// Computes a problem whose operands the kernel [can read](can_read).
+fn run<T: Element>(kernel: &Kernel, problem: WeightGradient<'_, T>, isa: Isa, scratch: &mut [T::Acc]) {
+    match kernel {
+        Kernel::Plain => plain::run(problem),
+        Kernel::Slide(plan) => slide::run(problem, plan, isa, scratch),
+        Kernel::Depthwise(plan) => depthwise::run(problem, plan, isa, scratch),
+        Kernel::Planar(plan) => planar::run(problem, plan, isa, scratch),
+        Kernel::Outer(plan) => outer::run(problem, plan, isa, scratch),
+        Kernel::Dot(plan) => dot::run(problem, plan, isa, scratch),
     }
 }
 
@@ -129,7 +115,8 @@ impl<T: Element> Backend<T> for Direct {
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
         match op {
-            Op::WeightGradient => self.plan::<T>(shape).scratch_len(shape),
+            Op::WeightGradient if plain::suits(shape) => 0,
+            Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
             Op::BiasGradient | Op::Forward => 0,
         }
     }
@@ -140,7 +127,7 @@ impl<T: Element> Backend<T> for Direct {
         let (flops, elements) = match op {
             // Operands are read once and packed: written once and read once more.
             Op::WeightGradient => {
-                let cycles = self.plan::<T>(shape).cycles(shape);
+                let cycles = self.recall::<T>(shape).cycles(shape);
                 // Two multiply-adds of a vector a cycle.
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles;
                 (flops, 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64)
@@ -157,22 +144,26 @@ impl<T: Element> Backend<T> for Direct {
     /// `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), which is less for short sums.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let chain = match op {
-            Op::WeightGradient => self.plan::<T>(shape).longest_chain(shape),
+            Op::WeightGradient => self.recall::<T>(shape).longest_chain(shape),
             Op::BiasGradient | Op::Forward => return bias::bias_error_bound::<T>(shape),
         };
         let roundings = 1.0 + chain as f64;
         (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(shape.terms() as f64)
     }
 
+    fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
+        (op == Op::WeightGradient).then(|| DirectPlan::new::<T>(shape, self.isa).to_string())
+    }
+
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
         match problem {
-            Problem::WeightGradient(problem) => match self.plan::<T>(problem.shape) {
-                Plan { in_place: Some(plan), .. } if slide::can_read([&problem.delta, &problem.input]) => {
-                    slide::run(problem, &plan, self.isa, scratch)
-                }
-                Plan { packed: Packed::Outer(plan), .. } => outer::run(problem, &plan, self.isa, scratch),
-                Plan { packed: Packed::Dot(plan), .. } => dot::run(problem, &plan, self.isa, scratch),
-            },
+            // Before a plan is looked for, which would take as long.
+            Problem::WeightGradient(problem) if plain::suits(problem.shape) => plain::run(problem),
+            Problem::WeightGradient(problem) => {
+                let Plan { in_place, anywhere } = self.recall::<T>(problem.shape);
+                let in_place = in_place.into_iter().flatten().find(|kernel| can_read(kernel, &problem));
+                run(&in_place.unwrap_or(anywhere), problem, self.isa, scratch)
+            }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.
             Problem::Forward(_) => unreachable!("direct does not compute the forward pass"),

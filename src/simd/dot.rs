@@ -9,7 +9,7 @@
 //! shorter than the pitch. What a stream stands for (an output channel, a shift by a row, a tap) is its caller's matter.
 //! Lanes hold partial sums, which the caller adds up at the end.
 
-use super::tile::Tile;
+use super::tile::{Tile, expect_registers};
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
@@ -44,6 +44,7 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for DotTile<'_, T, V, N> 
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        expect_registers::<T, S>(Tile { v: V, n: N }, fits);
         let steps = self.length / T::lanes::<S>();
         // Slices of one known length, so that the checks of all streams fold into the loop's own bound.
         let stream = |data, offset: usize| &T::as_vectors::<S>(&(data as &[T])[offset..][..self.length]).0[..steps];

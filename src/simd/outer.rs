@@ -16,7 +16,8 @@
 //! On AVX-512 the inner loop of 2 x 8 is 2 loads, 8 broadcasts and 16 multiply-adds with all sums in registers. The
 //! check of each step's input chunk is hoisted: `as_chunks` yields arrays, `chunks_exact` one invariant length.
 
-use super::tile::Tile;
+use super::tile::{Tile, expect_registers};
+use super::walk::Walk;
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
@@ -38,45 +39,11 @@ pub(crate) fn cycles(Tile { v, n }: Tile) -> f64 {
     (0.5 * (v * n) as f64).max(0.57 * (v + n) as f64).max(4.0) + 0.4
 }
 
-/// Positions a kernel call walks, and the pitches, in elements, with which it walks both panels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Walk {
-    pub planes: usize,
-    pub rows: usize,
-    pub columns: usize,
-    pub delta_plane: usize,
-    pub delta_row: usize,
-    pub input_plane: usize,
-    pub input_row: usize,
-    /// From one column to the next in the input panel; at least `N`.
-    pub input_column: usize,
-}
-
-impl Walk {
-    /// The same walk in fewer, longer levels where a level follows on the one inside it without a gap: a 1x1 kernel's
-    /// positions are one row. `width` is that of a position of delta's panel.
-    pub fn merged(self, width: usize) -> Walk {
-        let mut walk = self;
-        let follows = |count: usize, delta: usize, input: usize, walk: &Walk| {
-            count == 1 || (delta == walk.columns * width && input == walk.columns * walk.input_column)
-        };
-        if follows(walk.rows, walk.delta_row, walk.input_row, &walk) {
-            walk.columns *= walk.rows;
-            walk.rows = 1;
-            if follows(walk.planes, walk.delta_plane, walk.input_plane, &walk) {
-                walk.columns *= walk.planes;
-                walk.planes = 1;
-            }
-        }
-        walk
-    }
-}
-
 /// One call of the kernel. The `V` vectors of sum `n` begin at element `n * pitch` of `sums`. The input panel reaches
-/// `input_column` elements from the last column on.
+/// `numbers_column` elements from the last column on.
 pub(crate) struct OuterTile<'a, T, const V: usize, const N: usize> {
-    pub delta: &'a [T],
-    pub input: &'a [T],
+    pub vectors: &'a [T],
+    pub numbers: &'a [T],
     pub walk: Walk,
     pub sums: &'a mut [T],
     pub pitch: usize,
@@ -87,12 +54,13 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for OuterTile<'_, T, V, N
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        expect_registers::<T, S>(Tile { v: V, n: N }, fits);
         // Two instances of the loops rather than a choice inside them, which would spill the sums at every row.
-        let column = self.walk.input_column;
+        let column = self.walk.numbers_column;
         let sums = if column == N {
-            self.sum_up(simd, |input| input.as_chunks::<N>().0.iter())
+            self.sum_up(simd, |numbers| numbers.as_chunks::<N>().0.iter())
         } else {
-            self.sum_up(simd, |input| input.chunks_exact(column).map_while(|input| input.first_chunk::<N>()))
+            self.sum_up(simd, |numbers| numbers.chunks_exact(column).map_while(|numbers| numbers.first_chunk::<N>()))
         };
         // Constant bounds throughout: a loop of unknown length would index the sums, and so keep them in memory.
         for (n, sums) in sums.iter().enumerate() {
@@ -117,11 +85,11 @@ impl<'a, T: Lane, const V: usize, const N: usize> OuterTile<'a, T, V, N> {
         let mut sums = [[T::splat(simd, T::default()); V]; N];
         for plane in 0..walk.planes {
             for row in 0..walk.rows {
-                let delta = &self.delta[plane * walk.delta_plane + row * walk.delta_row..][..walk.columns * width];
-                let delta = T::as_vectors::<S>(delta).0.as_chunks::<V>().0;
-                let input = &self.input[plane * walk.input_plane + row * walk.input_row..];
-                for (delta, input) in delta.iter().zip(columns(input)) {
-                    multiply_add(simd, delta, input, &mut sums);
+                let vectors = &self.vectors[plane * walk.vectors_plane + row * walk.vectors_row..];
+                let vectors = T::as_vectors::<S>(&vectors[..walk.columns * width]).0.as_chunks::<V>().0;
+                let numbers = &self.numbers[plane * walk.numbers_plane + row * walk.numbers_row..];
+                for (vectors, numbers) in vectors.iter().zip(columns(numbers)) {
+                    multiply_add(simd, vectors, numbers, &mut sums);
                 }
             }
         }
@@ -129,18 +97,19 @@ impl<'a, T: Lane, const V: usize, const N: usize> OuterTile<'a, T, V, N> {
     }
 }
 
+/// Adds the outer product of `V` vectors and `N` numbers.
 #[inline(always)]
-fn multiply_add<T: Lane, S: Simd, const V: usize, const N: usize>(
+pub(crate) fn multiply_add<T: Lane, S: Simd, const V: usize, const N: usize>(
     simd: S,
-    delta: &[T::Vector<S>; V],
-    input: &[T; N],
+    vectors: &[T::Vector<S>; V],
+    numbers: &[T; N],
     sums: &mut [[T::Vector<S>; V]; N],
 ) {
-    let delta = *delta;
-    for (sum, &number) in sums.iter_mut().zip(input) {
+    let vectors = *vectors;
+    for (sum, &number) in sums.iter_mut().zip(numbers) {
         let number = T::splat(simd, number);
         for v in 0..V {
-            sum[v] = T::mul_add(simd, delta[v], number, sum[v]);
+            sum[v] = T::mul_add(simd, vectors[v], number, sum[v]);
         }
     }
 }

@@ -3,6 +3,9 @@
 //! A tile multiplies `V` vectors with `N` others and keeps all `V * N` sums in registers. Its sizes are compile-time
 //! constants, so that the sums become registers; [`for_tile`](crate::simd::for_tile) turns run-time sizes into them.
 
+use super::{Lane, Registers};
+use pulp::Simd;
+
 /// Largest `n` for `v` = 1, 2, 3, 4: sixteen sums or just below.
 ///
 /// With 20 sums or more the compiler keeps them in memory and stores each at every step: 2x12, 3x8 and 4x6 run at a
@@ -23,6 +26,16 @@ impl Tile {
     pub fn all() -> impl Iterator<Item = Tile> {
         (1..=4).flat_map(|v| (1..=MAX_N[v - 1]).map(move |n| Tile { v, n }))
     }
+}
+
+/// Holds that a tile fits the registers, which is known to the compiler: where it does not, no kernel is made of it.
+///
+/// # Panics
+/// When it does not fit, and so no plan takes it.
+#[inline(always)]
+pub(crate) fn expect_registers<T: Lane, S: Simd>(tile: Tile, fits: fn(Tile, Registers) -> bool) {
+    let registers = Registers { lanes: T::lanes::<S>(), count: S::REGISTER_COUNT };
+    assert!(fits(tile, registers), "no plan takes a tile of more sums than registers");
 }
 
 /// Evaluates `$body` with the constants `V` and `N` set to the sizes of a [`Tile`].

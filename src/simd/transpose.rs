@@ -27,7 +27,7 @@ pub(crate) struct Transpose<'o, O, Rows, Put> {
 }
 
 /// Rows interleaved at a time.
-const RUN: usize = 4;
+pub(super) const RUN: usize = 4;
 
 impl<'i, L, O, Rows, Put> WithSimd for Transpose<'_, O, Rows, Put>
 where
@@ -59,6 +59,19 @@ fn transpose_block<'i, L: Lane, O, S: Simd>(
 ) {
     let lanes = L::lanes::<S>();
     let mut first = 0;
+    while first + SQUARE <= count {
+        let [mut a, mut b, mut c, mut d] = [[rows(first); RUN]; RUN];
+        for r in 0..RUN {
+            a[r] = rows(first + r);
+            b[r] = rows(first + RUN + r);
+            c[r] = rows(first + 2 * RUN + r);
+            d[r] = rows(first + 3 * RUN + r);
+        }
+        if !transpose_square(simd, [a, b, c, d], &mut out[first..], pitch, put) {
+            break;
+        }
+        first += SQUARE;
+    }
     while lanes >= RUN && first + RUN <= count {
         // Arrays are written out: `map` and `from_fn` are not always inlined, and lose the instruction set then.
         let rows = [rows(first), rows(first + 1), rows(first + 2), rows(first + 3)];
@@ -100,6 +113,72 @@ fn transpose_block<'i, L: Lane, O, S: Simd>(
             put(&mut out[r], number);
         }
     }
+}
+
+/// Rows transposed as a square of vectors of as many lanes.
+pub(super) const SQUARE: usize = RUN * RUN;
+
+/// Whether a square of [`SQUARE`] vectors can be transposed in registers.
+#[inline(always)]
+pub(super) fn has_squares<L: Lane, S: Simd>(simd: S) -> bool {
+    let zero = L::splat(simd, L::default());
+    L::lanes::<S>() == SQUARE && L::transpose_runs(simd, [zero; RUN]).is_some()
+}
+
+/// Transposes a square, where the instruction set [can](has_squares): row `4 i + j` is `row(i, j)`, and column `4 q + j` of
+/// the result `[j][q]`.
+#[inline(always)]
+pub(super) fn transpose_vectors<L: Lane, S: Simd>(
+    simd: S,
+    row: impl Fn(usize, usize) -> L::Vector<S>,
+) -> [[L::Vector<S>; RUN]; RUN] {
+    let zero = L::splat(simd, L::default());
+    // By the rows' runs, then by the columns: `runs[i][j]` holds, of rows `4 i..`, columns `j, 4 + j, ...`.
+    let mut runs = [[zero; RUN]; RUN];
+    for (i, runs) in runs.iter_mut().enumerate() {
+        *runs = L::interleave(simd, [row(i, 0), row(i, 1), row(i, 2), row(i, 3)]);
+    }
+    let mut columns = [[zero; RUN]; RUN];
+    for j in 0..RUN {
+        if let Some(of_runs) = L::transpose_runs(simd, [runs[0][j], runs[1][j], runs[2][j], runs[3][j]]) {
+            columns[j] = of_runs;
+        }
+    }
+    columns
+}
+
+/// Transposes [`SQUARE`] rows of equal length, if the instruction set can; else does nothing and says so.
+#[inline(always)]
+fn transpose_square<L: Lane, O, S: Simd>(
+    simd: S,
+    rows: [[&[L]; RUN]; RUN],
+    out: &mut [O],
+    pitch: usize,
+    put: &impl Fn(&mut O, L),
+) -> bool {
+    if !has_squares::<L, S>(simd) {
+        return false;
+    }
+    let len = rows[0][0].len();
+    let vectors = len / SQUARE;
+    for (v, out) in (0..vectors).zip(out.chunks_mut(SQUARE * pitch)) {
+        let columns = transpose_vectors::<L, S>(simd, |i, j| L::as_vectors::<S>(rows[i][j]).0[v]);
+        for j in 0..RUN {
+            for q in 0..RUN {
+                let Some(run) = out[(RUN * q + j) * pitch..].first_chunk_mut::<SQUARE>() else { continue };
+                let numbers = L::as_runs(&columns[j])[q * RUN..][..RUN].as_flattened();
+                for r in 0..SQUARE {
+                    put(&mut run[r], numbers[r]);
+                }
+            }
+        }
+    }
+    for x in vectors * SQUARE..len {
+        for i in 0..SQUARE {
+            put(&mut out[x * pitch + i], rows[i / RUN][i % RUN][x]);
+        }
+    }
+    true
 }
 
 #[cfg(test)]

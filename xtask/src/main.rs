@@ -1,5 +1,6 @@
 //! The project's own commands, as a program of the workspace so that they need nothing but cargo.
 
+mod asm;
 mod bench;
 mod build;
 mod check;
@@ -36,6 +37,8 @@ enum Command {
     Compare(compare::Options),
     /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
     Report(report::Options),
+    /// Read the kernels' innermost loops: no vector on the stack, no panic
+    Asm(asm::Options),
     /// Time our backends beside other libraries, in turns and on the same data
     Peers(peers::PeersOptions),
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(root(), &options),
         Command::Compare(options) => compare::run(root(), &options),
         Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
+        Command::Asm(options) => asm::run(root(), &options),
         Command::Peers(options) => peers::run(root(), &options),
     };
     outcome.unwrap_or_else(|error| {

@@ -13,20 +13,24 @@
 //! 1. A tap only shifts where the input panel is read, so one packed copy serves all taps: no unfolding.
 //! 2. Padding is not packed and not multiplied: each tap walks the outputs for which it meets the input.
 //! 3. Parts have sums and panels of their own, so that threads neither wait for each other nor share caches. Where the
-//!    sums are too many to have copies of, there is one part, and threads share its windows: each owns some tiles.
+//!    sums are too many to have copies of, there is one part, and threads share its windows: each owns some tiles. So do
+//!    threads that are more than the parts.
 //! 4. Windows, chunks and parts depend on the shape and the instruction set, not on the threads: the bits are the same
 //!    on any number of them.
 
-use super::outer_plan::{Chunks, OuterPlan, Window};
+use super::cut::{Chunks, Window};
+use super::outer_plan::OuterPlan;
 use super::panel::{Panel, Positions, Tiling};
+use super::parts::sum_parts;
 use super::window::AxisWindow;
 use super::write::{SumRows, Sums, write};
 use crate::element::Element;
-use crate::partition::{ELEMENT_FLOPS, add_in_order, for_each_chunk, join};
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, work_within};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
-use crate::simd::outer::{OuterTile, Walk};
+use crate::simd::outer::OuterTile;
 use crate::simd::tile::for_tile;
+use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
 use std::ops::Range;
@@ -34,20 +38,10 @@ use std::ops::Range;
 /// Computes a problem by its plan.
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &OuterPlan, isa: Isa, scratch: &mut [T::Acc]) {
     let WeightGradient { shape, input, delta, gradient, update } = problem;
-    let (part_len, sums_len) = (plan.part_len(shape), plan.sums_len(shape));
-    let parts = &mut scratch[..plan.scratch_len(shape)];
-    for_each_chunk(parts, part_len, shape.flops(), |part, scratch| {
-        let (sums, panels) = scratch.split_at_mut(sums_len);
-        let windows = plan.windows_of_part(shape, part);
-        for index in windows.clone() {
-            let window = plan.window(shape, index);
-            let packed = PackedWindow::new(shape, plan, isa, &window, (&delta, &input), panels);
-            packed.add_to(sums, index == windows.start);
-        }
+    let lens = [plan.sums_len(shape), plan.panels_len(shape)];
+    let sums = sum_parts(shape, &plan.cut, scratch, lens, |window, is_first, sums, panels| {
+        PackedWindow::new(shape, plan, isa, window, (&delta, &input), panels).add_to(sums, is_first);
     });
-    let (first, others) = parts.split_at_mut(part_len);
-    let sums = &mut first[..sums_len];
-    add_in_order(sums, others.chunks(part_len));
     let sums = TileSums { shape, plan, sums };
     write(isa, shape, &sums, gradient, update);
 }
@@ -83,7 +77,7 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
         let outputs = axes.map(|a| Positions { first: a.outputs.start, step: 1, len: a.outputs.len() });
         let inputs = axes.map(|a| Positions { first: a.first, step: a.step, len: a.len });
         let (delta_panel, input_panel) = panels.split_at_mut(Panel::<A>::len(images().len(), of_delta, outputs));
-        let work = plan.work_within_part((delta_panel.len() + input_panel.len()) as f64 * ELEMENT_FLOPS);
+        let work = work_within(plan.cut.parts, (delta_panel.len() + input_panel.len()) as f64 * ELEMENT_FLOPS);
         let (delta, input) = join(
             work,
             || Panel::pack(isa, operands.0, images(), of_delta, outputs, work, delta_panel),
@@ -96,17 +90,19 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
     /// window clears them, each task its own, which then are in its cache.
     fn add_to(&self, sums: &mut [A], is_first: bool) {
         let PackedWindow { shape, plan, window, .. } = self;
-        let chunks = Chunks::new(plan, window);
+        let chunks = Chunks::new(plan.cut.chunk, window);
         let share = (window.images.len() * window.delta_positions()) as f64 / shape.terms() as f64;
-        let work = plan.work_within_part(shape.flops() * share);
+        let work = work_within(plan.cut.parts, shape.flops() * share);
         let tile_len = plan.tile_len(shape);
-        for_each_chunk(sums, plan.ic_tiles_of_task * tile_len, work, |task, sums| {
+        // Threads beyond the parts share a part tile by tile; which of them adds to a tile does not change its sums.
+        let ic_tiles_of_task = if plan.cut.parts > 1 && work > 0.0 { 1 } else { plan.ic_tiles_of_task };
+        for_each_chunk(sums, ic_tiles_of_task * tile_len, work, |task, sums| {
             if is_first {
                 sums.fill(A::default());
             }
             for chunk in (0..chunks.count()).map(|index| chunks.get(index)) {
                 for (i, sums) in sums.chunks_exact_mut(tile_len).enumerate() {
-                    let tile = task * plan.ic_tiles_of_task + i;
+                    let tile = task * ic_tiles_of_task + i;
                     // Tiles of both operands count through all groups.
                     let delta_tile = tile / plan.ic_tiles;
                     let input_tile = delta_tile / plan.oc_tiles * plan.ic_tiles + tile % plan.ic_tiles;
@@ -145,17 +141,20 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
                         planes,
                         rows: rows.len,
                         columns: columns.len,
-                        delta_plane,
-                        delta_row,
-                        input_plane,
-                        input_row: height.stride() * input_row,
-                        input_column: width.stride() * input_column,
+                        vectors_plane: delta_plane,
+                        vectors_row: delta_row,
+                        numbers_plane: input_plane,
+                        numbers_row: height.stride() * input_row,
+                        numbers_column: width.stride() * input_column,
                     };
                     let walk = walk.merged(plan.width());
                     let delta = delta.from(delta_tile, image, [depths.delta, rows.delta, columns.delta]);
                     let input = input.from(input_tile, image, [depths.input, rows.input, columns.input]);
                     let sums = &mut sums[tap * plan.width()..];
-                    for_tile!(plan.tile, isa.run(OuterTile::<A, V, N> { delta, input, walk, sums, pitch }));
+                    for_tile!(
+                        plan.tile,
+                        isa.run(OuterTile::<A, V, N> { vectors: delta, numbers: input, walk, sums, pitch })
+                    );
                 }
             }
         }

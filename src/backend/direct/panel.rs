@@ -1,19 +1,21 @@
-//! Panels for the outer kernel: the channels of a window in tiles, position by position.
+//! Panels for the kernels with channels in lanes: the channels of a window in tiles, position by position.
 //!
 //! ```text
 //! panel[tile][image][position][c] = source[image, first channel of tile + c, position]     0 beyond the group's channels
 //! ```
 //!
 //! Deviations from the plain loop, by where the source is contiguous:
-//! 1. along positions (NCHW): rows of channels are transposed;
+//! 1. along all positions (NCHW): rows of channels are transposed;
 //! 2. along channels (NHWC): a position is one copy;
-//! 3. neither: element by element.
+//! 3. neither, or only along a part of the positions (strides, bands, number types that are converted): the positions of
+//!    some channels are gathered side by side, then transposed.
 
+use super::gather::Gather;
 use crate::element::Element;
 use crate::partition::for_each_chunk;
 use crate::simd::transpose::Transpose;
 use crate::simd::{Isa, Lane};
-use crate::tensor::View;
+use crate::tensor::{Runs, View};
 use std::ops::Range;
 
 /// Positions to pack along one axis: `len` of them, `step` apart, from `first`.
@@ -95,7 +97,7 @@ impl<'a, A: Lane> Panel<'a, A> {
     }
 }
 
-/// Positions packed for all channels of a tile before the next ones: 16 KiB of a panel 32 wide.
+/// Positions transposed for all channels of a tile before the next ones: 16 KiB of a panel 32 wide.
 const BLOCK: usize = 128;
 
 /// Packs `channels` of one image into `panel`, whose positions are `width` elements wide.
@@ -109,58 +111,35 @@ fn pack<T: Element>(
     panel: &mut [T::Acc],
 ) {
     let count = channels.len();
-    // Rows that follow on each other are one long row, which is packed faster. Wrapping: the stride of an axis of length
-    // 1 is never stepped and may be anything.
-    let [_, _, _, row_stride, column_stride] = source.strides5();
-    let down = row_stride.wrapping_mul(height.step as isize);
-    let follow = height.len == 1 || down == column_stride.wrapping_mul((row.len * row.step) as isize);
-    let (height, row) = match follow {
-        true => (Positions { len: 1, ..height }, Positions { len: height.len * row.len, ..row }),
-        false => (height, row),
-    };
-    let mut lines = panel.chunks_exact_mut(row.len * width);
-    for d in 0..depth.len {
-        for (h, line) in (0..height.len).zip(&mut lines) {
-            if count < width {
-                line.fill(T::Acc::default());
-            }
-            let position =
-                [image, channels.start, depth.first + d * depth.step, height.first + h * height.step, row.first];
-            pack_line(isa, source, position, count, row, width, line);
-        }
+    if count < width {
+        panel.fill(T::Acc::default());
     }
-}
-
-/// Packs `row.len` positions of `count` channels, from `position` on.
-fn pack_line<T: Element>(
-    isa: Isa,
-    source: &View<'_, T>,
-    position: [usize; 5],
-    count: usize,
-    row: Positions,
-    width: usize,
-    line: &mut [T::Acc],
-) {
-    let [_, channel_stride, _, _, column_stride] = source.strides5();
-    let (data, start) = (source.data(), source.index(position));
-    let step = column_stride.wrapping_mul(row.step as isize);
-    let at = |c: usize, x: usize| start.wrapping_add_signed(c as isize * channel_stride + x as isize * step);
-    let contiguous = (step == 1 || row.len == 1).then(|| T::as_acc(data)).flatten();
-    if let Some(data) = contiguous {
-        let rows = |c: usize| &data[at(c, 0)..][..row.len];
+    let [_, channel_stride, depth_stride, row_stride, column_stride] = source.strides5();
+    let start = source.index([image, channels.start, depth.first, height.first, row.first]);
+    // Wrapping: the stride of an axis of length 1 is never stepped and may be anything.
+    let step = |stride: isize, positions: Positions| stride.wrapping_mul(positions.step.cast_signed());
+    let steps = [step(depth_stride, depth), step(row_stride, height), step(column_stride, row)];
+    let axes = [(depth.len, steps[0]), (height.len, steps[1]), (row.len, steps[2])];
+    let runs = Runs::new([(1, 0), axes[0], axes[1], axes[2]]);
+    let positions = depth.len * height.len * row.len;
+    if runs.len() == positions
+        && (runs.stride() == 1 || positions == 1)
+        && let Some(data) = T::as_acc(source.data())
+    {
+        let rows = |c: usize| &data[start.wrapping_add_signed(c.cast_signed() * channel_stride)..][..positions];
         let put = |out: &mut T::Acc, number| *out = number;
-        isa.run(Transpose { rows, count, out: line, pitch: width, block: BLOCK, put });
+        isa.run(Transpose { rows, count, out: panel, pitch: width, block: BLOCK, put });
     } else if channel_stride == 1 {
-        for (x, out) in line.chunks_exact_mut(width).enumerate() {
-            for (out, value) in out.iter_mut().zip(&data[at(0, x)..][..count]) {
-                *out = value.to_acc();
+        let mut out = panel.chunks_exact_mut(width);
+        runs.for_each(0..positions, |offset, len| {
+            for (x, out) in (0..len).zip(&mut out) {
+                let at = start.wrapping_add_signed(offset + x.cast_signed() * runs.stride());
+                for (out, value) in out.iter_mut().zip(&source.data()[at..][..count]) {
+                    *out = value.to_acc();
+                }
             }
-        }
+        });
     } else {
-        for (x, out) in line.chunks_exact_mut(width).enumerate() {
-            for (c, out) in out.iter_mut().take(count).enumerate() {
-                *out = data[at(c, x)].to_acc();
-            }
-        }
+        Gather { isa, data: source.data(), start, channel_stride, axes, count, width }.pack(panel);
     }
 }

@@ -14,14 +14,15 @@
 //!    the operand lies in: there, at the operand's first and last rows, the call works on a copy of what it may read.
 //! 2. Row strides and dilations become [classes](super::slide_plan::SlidingAxis) of taps and outputs that slide evenly.
 
+use super::operand::Operand;
 use super::slide_plan::{SlidePlan, TapTile};
 use super::slots::{Share, Slots};
 use crate::element::Element;
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::dot::LaneTotals;
-use crate::simd::slide::{Slide, SlideTile};
-use crate::simd::tile::{Tile, for_tile};
+use crate::simd::slide::{Slide, SlideTile, for_slide_tile};
+use crate::simd::tile::Tile;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
 use std::ops::Range;
@@ -46,25 +47,6 @@ pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &SlidePlan, 
         };
         Walker { shape, plan, isa, delta, input }.sum_up(share, slot);
     });
-}
-
-/// An operand by its elements and strides.
-#[derive(Clone, Copy)]
-struct Operand<'a, A> {
-    data: &'a [A],
-    origin: usize,
-    strides: [isize; 5],
-}
-
-impl<'a, A> Operand<'a, A> {
-    fn of<T: Element<Acc = A>>(view: &View<'a, T>) -> Option<Operand<'a, A>> {
-        T::as_acc(view.data()).map(|data| Operand { data, origin: view.index([0; 5]), strides: view.strides5() })
-    }
-
-    fn row(&self, [image, channel, depth, row]: [usize; 4]) -> isize {
-        let steps = [image, channel, depth, row].into_iter().zip(self.strides);
-        self.origin.cast_signed() + steps.map(|(at, stride)| at.cast_signed() * stride).sum::<isize>()
-    }
 }
 
 /// What a slot is computed from.
@@ -274,7 +256,7 @@ impl<A: Lane> Walker<'_, A> {
         let width = &shape.axes()[2];
         let lanes = |outputs: Range<usize>| block.lanes(outputs, plan.lanes);
         let outputs = lanes(0..width.output);
-        for_tile!(block.taps.tile, {
+        for_slide_tile!(block.taps.tile, {
             let meets: [Range<usize>; N] = std::array::from_fn(|n| lanes(width.valid_outputs(block.taps.column + n)));
             isa.run(SlideTile::<A, V, N> { delta, input, outputs: outputs.clone(), meets, walk, sums })
         });

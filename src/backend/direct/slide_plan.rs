@@ -4,8 +4,8 @@ use super::slots::Slots;
 use super::window::{gcd, piece, pieces};
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
-use crate::simd::slide::{cycles, fits};
-use crate::simd::tile::{MAX_N, Tile};
+use crate::simd::slide::{MAX_N, cycles, fits};
+use crate::simd::tile::Tile;
 use std::ops::Range;
 
 /// Elements of one channel a unit walks before the next: with those of the other operand they stay in an L2 cache while
@@ -18,7 +18,16 @@ const MAX_STEPS: usize = 512;
 /// Elements of the input from which on an operand is taken to come from memory. Where it came from a cache instead, touching
 /// it first doubled the time of the depthwise layer of 256 channels at 28x28 and batch 8, of 1.6M elements; of the one of 32
 /// channels at 112x112, of 3.2M, it took two fifths off (Zen 5, 32 MiB of L3).
-const TOUCHED_ELEMENTS: usize = 2 << 20;
+pub(super) const TOUCHED_ELEMENTS: usize = 2 << 20;
+
+/// Units a problem should have at least, so that a few threads share it where groups are too few to be shared.
+const MIN_UNITS: usize = 16;
+
+/// Elements of a plane of delta and one of the input that an L1 cache of 48 KiB holds. Where several channels meet, each
+/// plane is read again for each of the other operand; layers of 1 or 3 channels with planes of 23, 50 and 325 thousand
+/// elements took 2.5 times as long as calls on near planes would (Zen 5).
+const NEAR_ELEMENTS: usize = 12 << 10;
+const FAR_FACTOR: f64 = 2.5;
 
 /// How taps and outputs of an axis slide past each other.
 ///
@@ -36,7 +45,7 @@ pub(super) struct SlidingAxis {
 }
 
 impl SlidingAxis {
-    fn new(axis: Axis) -> SlidingAxis {
+    pub fn new(axis: Axis) -> SlidingAxis {
         let divisor = gcd(axis.stride, axis.dilation);
         SlidingAxis { axis, tap_step: axis.stride / divisor, output_step: axis.dilation / divisor }
     }
@@ -72,7 +81,7 @@ impl SlidingAxis {
     }
 
     /// Tiles that cover the taps of all classes, each so many rows of a class.
-    fn tiles(&self, rows: usize) -> usize {
+    pub fn tiles(&self, rows: usize) -> usize {
         let (of_each, more) = (self.axis.kernel / self.tap_step, self.axis.kernel % self.tap_step);
         more * (of_each + 1).div_ceil(rows) + (self.tap_step.min(self.axis.kernel) - more) * of_each.div_ceil(rows)
     }
@@ -127,7 +136,8 @@ impl SlidePlan {
         let band = (UNIT_ELEMENTS / row_len).clamp(16, MAX_STEPS);
         let longest = rows.longest(rows.taps(0));
         let is_flat = depth.output == 1 && depth.kernel == 1;
-        let images = if is_flat { (band / longest).clamp(1, shape.batch()) } else { 1 };
+        let most = shape.batch().div_ceil(MIN_UNITS.div_ceil(shape.groups()));
+        let images = if is_flat { (band / longest).clamp(1, most) } else { 1 };
         let units = pieces(shape.batch(), images) * pieces(longest, band);
         let slots = Slots::new(shape, units);
         let planes = shape.batch().saturating_mul(depth.input.max(depth.output));
@@ -160,9 +170,16 @@ impl SlidePlan {
         let classes = self.rows.output_classes() as f64;
         let steps = height.output as f64 + classes * (self.tile.v - 1) as f64;
         let bands = classes * pieces(self.rows.longest(self.tile.v), self.band) as f64;
-        let walk = planes * (steps * cycles(self.tile) + bands * PLANE_CYCLES) + calls * bands * CALL_CYCLES;
+        let [row_tiles, column_tiles] = [self.rows.tiles(self.tile.v), pieces(width.kernel, self.tile.n)];
+        let [v, n] =
+            [(height.kernel, row_tiles), (width.kernel, column_tiles)].map(|(taps, tiles)| taps as f64 / tiles as f64);
+        let walk = planes * (steps * cycles(v, n) + bands * PLANE_CYCLES) + calls * bands * CALL_CYCLES;
         let totals = product(&[self.slots.unit_parts, self.sums_of_pair(shape) / self.lanes]) * TOTAL_CYCLES;
-        pairs * (blocks * walk + totals)
+        let near = pairs * (blocks * walk + totals);
+        let positions = |len: fn(&Axis) -> usize| saturating_product([height, width].map(len));
+        let planes = positions(|axis| axis.output).saturating_add(positions(|axis| axis.input));
+        let is_far = shape.groups() < shape.in_channels().max(shape.out_channels()) && planes > NEAR_ELEMENTS;
+        if is_far { FAR_FACTOR * near } else { near }
     }
 
     /// Additions the longest chain of roundings has: a call in lanes, the calls of a slot, the lanes, the slots.
@@ -215,16 +232,19 @@ impl SlidePlan {
         self.rows.tiles(self.tile.v).saturating_mul(shape.axes()[2].kernel.div_ceil(self.tile.n))
     }
 
-    /// The tiles of taps of a plane of the kernel. One that would reach beyond the last tap begins earlier.
+    /// The tiles of taps of a plane of the kernel, of nearly equal sizes.
     pub fn tap_tiles(&self, shape: &ConvShape) -> impl Iterator<Item = TapTile> + use<> {
-        let (rows, Tile { v, n }) = (self.rows, self.tile);
+        let (axis, Tile { v, n }) = (self.rows, self.tile);
         let columns = shape.axes()[2].kernel;
-        let firsts = |count: usize, size: usize| (0..count.div_ceil(size)).map(move |i| (i * size).min(count - size));
-        (0..rows.tap_classes()).flat_map(move |class| {
-            let v = v.min(rows.taps(class));
-            firsts(rows.taps(class), v).flat_map(move |row| {
-                let row = class + row * rows.tap_step;
-                firsts(columns, n).map(move |column| TapTile { row, column, tile: Tile { v, n } })
+        (0..axis.tap_classes()).flat_map(move |class| {
+            let rows = axis.taps(class);
+            (0..pieces(rows, v)).flat_map(move |i| {
+                let rows = piece(rows, v, i);
+                let row = class + rows.start * axis.tap_step;
+                (0..pieces(columns, n)).map(move |j| {
+                    let columns = piece(columns, n, j);
+                    TapTile { row, column: columns.start, tile: Tile { v: rows.len(), n: columns.len() } }
+                })
             })
         })
     }

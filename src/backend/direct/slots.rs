@@ -14,7 +14,7 @@ use crate::tensor::ViewMut;
 use std::ops::Range;
 
 /// Slots work is dealt to: enough for a few threads to share them evenly.
-const SLOTS: usize = 16;
+const SLOTS: usize = 64;
 
 /// Elements all slots' copies of the sums may have together.
 const MAX_PARTIAL_ELEMENTS: usize = 1 << 20;
@@ -29,6 +29,8 @@ pub(super) struct Slots {
     pub groups: usize,
     /// Slots that share the units of a group.
     pub unit_parts: usize,
+    /// Groups whose sums lie side by side, weight by weight; where that is more than one, of one output channel each.
+    pub run: usize,
 }
 
 /// What a slot computes.
@@ -45,7 +47,17 @@ impl Slots {
         Slots {
             groups: shape.groups().div_ceil(SLOTS),
             unit_parts: (SLOTS / shape.groups()).min(worth).clamp(1, units.min(copies)),
+            run: 1,
         }
+    }
+
+    /// Deals the units first, each of all groups, and then runs of so many groups.
+    pub fn of_runs(shape: &ConvShape, run: usize, units: usize) -> Slots {
+        let copies = (MAX_PARTIAL_ELEMENTS / shape.weights_len()).max(1);
+        let worth = (shape.flops() / PART_FLOPS) as usize;
+        let unit_parts = SLOTS.min(worth).clamp(1, units.min(copies));
+        let runs = shape.groups().div_ceil(run);
+        Slots { groups: runs.div_ceil(SLOTS / unit_parts).saturating_mul(run), unit_parts, run }
     }
 
     /// Slots, those of the same groups one after the other.
@@ -53,7 +65,7 @@ impl Slots {
         shape.groups().div_ceil(self.groups) * self.unit_parts
     }
 
-    /// Elements of the sums of a slot: `[group][oc][ic][tap]`.
+    /// Elements of the sums of a slot: `[run of groups][oc][ic][tap][group of the run]`.
     pub fn sums_len(&self, shape: &ConvShape) -> usize {
         self.groups.saturating_mul(Slots::group_len(shape))
     }
@@ -102,15 +114,17 @@ struct SlotSums<'a, A> {
 
 impl<A: Sync> Sums<A> for SlotSums<'_, A> {
     fn neighbours(&self, channel: usize) -> Range<usize> {
-        channel..channel + 1
+        let first = channel - channel % self.dealt.run;
+        first..first + self.dealt.run
     }
 
     fn rows(&self, channels: Range<usize>) -> SumRows<'_, A> {
-        let Slots { groups, unit_parts } = *self.dealt;
+        let Slots { groups, unit_parts, run } = *self.dealt;
         let (ocs, weights) = (self.shape.group_out_channels(), self.shape.group_in_channels() * self.shape.taps());
         let (group, oc) = (channels.start / ocs, channels.start % ocs);
         let slot = group / groups * unit_parts * self.slot_len;
-        let first = (group % groups * ocs + oc) * weights;
-        SumRows { data: &self.slots[slot + self.sums_at + first..], pitch: 1, channels: 1 }
+        let (of_slot, of_run) = if run == 1 { (group % groups, 0) } else { (group % groups / run, group % run) };
+        let first = (of_slot * ocs + oc) * weights * run + of_run;
+        SumRows { data: &self.slots[slot + self.sums_at + first..], pitch: run, channels: channels.len() }
     }
 }

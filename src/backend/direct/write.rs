@@ -117,3 +117,30 @@ fn transpose<'a, T: Element>(
         isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     }
 }
+
+/// Writes the sums of a kernel of one tap, whose `row(oc)` has those of an output channel with each input channel of its
+/// group.
+pub(super) fn write_rows<'a, T: Element>(
+    shape: &ConvShape,
+    row: impl Fn(usize) -> &'a [T::Acc] + Sync,
+    gradient: ViewMut<'_, T>,
+    update: Update<T>,
+) {
+    let work = shape.weights_len() as f64 * ELEMENT_FLOPS;
+    for_each_part(gradient, 0, work, &|first, mut part| {
+        let [ocs, ics, ..] = part.dims5();
+        for oc in 0..ocs {
+            let sums = row(first + oc);
+            if part.strides5()[1] == 1 {
+                let start = part.index([oc, 0, 0, 0, 0]);
+                for (out, &sum) in part.data_mut()[start..][..ics].iter_mut().zip(sums) {
+                    update.apply(out, sum);
+                }
+            } else {
+                for (ic, &sum) in (0..ics).zip(sums) {
+                    update.apply(part.at_mut([oc, ic, 0, 0, 0]), sum);
+                }
+            }
+        }
+    });
+}

@@ -26,11 +26,12 @@ impl FromStr for Task {
     }
 }
 
-/// Where problems come from.
+/// Where problems come from: there must be some, unless the command says that its group is not required.
 #[derive(clap::Args)]
+#[group(required = true, multiple = true)]
 pub struct Tasks {
     /// Problems, such as mb8ic64ih56oc64kh3ph1 (`convgrad --help` explains the form)
-    #[arg(value_name = "SHAPE", required_unless_present_any = ["file", "set"])]
+    #[arg(value_name = "SHAPE")]
     shapes: Vec<Task>,
 
     /// Read problems from FILE, one a line, # begins a comment; - is standard input; may be repeated

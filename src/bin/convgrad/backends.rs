@@ -1,7 +1,9 @@
-//! `convgrad backends`: what there is to choose from on this processor.
+//! `convgrad backends`: what there is to choose from on this processor, and how each would go about a problem.
 
+use crate::arguments::{BackendList, Dtype, Task, Tasks};
+use crate::table::{self, Column};
 use anyhow::Result;
-use convgrad::{Backend, ConvShape, Isa, Op};
+use convgrad::{Backend, ConvShape, Isa, Op, Registered};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -16,13 +18,73 @@ const SAMPLES: [&str; 7] = [
     "mb1ic1ih64oc1kh31",
 ];
 
-/// Prints every backend with its description and what it computes.
-pub fn run() -> Result<()> {
+/// Options of `convgrad backends`.
+#[derive(clap::Args)]
+#[command(mut_group("Tasks", |problems| problems.required(false)))]
+#[command(after_help = "\
+EXAMPLES
+  convgrad backends
+  convgrad backends mb8ic64ih56oc64kh3ph1
+  convgrad backends --set resnet50 --backend direct --isa avx2
+
+With problems: the scratch each backend needs for the weight gradient, the operations it executes in units of the \
+nominal ones, the bytes it moves, the constant of its error bound, and its plan, if it makes one.")]
+pub struct BackendsOptions {
+    #[command(flatten)]
+    tasks: Option<Tasks>,
+
+    #[command(flatten)]
+    backends: BackendList,
+
+    /// Number type
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+}
+
+/// Prints what backends there are, or what they would do with the problems given.
+pub fn run(options: &BackendsOptions) -> Result<()> {
     let out = &mut io::stdout().lock();
+    match (&options.tasks, options.dtype) {
+        (None, _) => list(options, out),
+        (Some(tasks), Dtype::F32) => Ok(explain(&tasks.read()?, &options.backends.select::<f32>(), out)?),
+        (Some(tasks), Dtype::F64) => Ok(explain(&tasks.read()?, &options.backends.select::<f64>(), out)?),
+    }
+}
+
+/// What each backend spends on each problem, and its plan.
+fn explain<T: Registered>(tasks: &[Task], backends: &[Box<dyn Backend<T>>], out: &mut dyn Write) -> io::Result<()> {
+    let width = backends.iter().map(|backend| backend.name().len()).max().unwrap_or(0);
+    let columns = ["scratch MiB", "flops x", "moved MiB", "error bound"].map(|title| Column::new(title, 0));
+    let columns: Vec<_> =
+        [Column::new("backend", width)].into_iter().chain(columns).chain([Column::new("plan", 0)]).collect();
+    for Task { text, shape } in tasks {
+        writeln!(out, "{text}")?;
+        table::write_titles(out, &columns)?;
+        for backend in backends {
+            let op = Op::WeightGradient;
+            let cost = backend.cost(op, shape);
+            let mebibytes = |bytes: f64| format!("{:.3}", bytes / f64::from(1 << 20));
+            let cells = [
+                backend.name().to_owned(),
+                mebibytes((backend.scratch_len(op, shape) * size_of::<T::Acc>()) as f64),
+                format!("{:.2}", cost.flops / shape.flops()),
+                mebibytes(cost.bytes),
+                format!("{:.0}", backend.error_bound(op, shape)),
+                backend.plan(op, shape).unwrap_or_default(),
+            ];
+            table::write_row(out, &columns, cells)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Every backend with its description and what it computes.
+fn list(options: &BackendsOptions, out: &mut dyn Write) -> Result<()> {
     let available = Isa::available().iter().map(Isa::name).collect::<Vec<_>>().join(", ");
     writeln!(out, "instruction set of this processor: {} (of {available})", Isa::best())?;
     // The registry holds the same backends for f64.
-    for backend in convgrad::backends::<f32>() {
+    for backend in options.backends.select::<f32>() {
         writeln!(out, "\n{}: {}", backend.name(), backend.description())?;
         for op in [Op::WeightGradient, Op::BiasGradient, Op::Forward] {
             writeln!(out, "    {:16} {}", op.to_string(), support(&*backend, op)?)?;

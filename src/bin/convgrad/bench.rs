@@ -50,6 +50,10 @@ pub struct BenchOptions {
     /// Print comma-separated values instead of a table
     #[arg(long)]
     csv: bool,
+
+    /// Print under each result how the backend went about it, where it makes a plan
+    #[arg(short, long, conflicts_with = "csv")]
+    verbose: bool,
 }
 
 /// Times and prints, a shape after the other.
@@ -80,8 +84,8 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
         }
         let timings = time(&task.shape, options.layout.layout(), &able, options.min_time)
             .with_context(|| format!("SHAPE {}", task.text))?;
-        let names = able.iter().map(|backend| backend.name());
-        let results: Vec<_> = names.zip(timings).collect();
+        let plan = |backend: &dyn Backend<T>| backend.plan(Op::WeightGradient, &task.shape).filter(|_| options.verbose);
+        let results: Vec<_> = able.iter().zip(timings).map(|(&b, timing)| (b.name(), timing, plan(b))).collect();
         progress.suspend(|| report.write(task, &results, out))?;
         progress.inc(1);
     }
@@ -159,11 +163,11 @@ impl Report {
         Ok(Report::Table { columns, peak })
     }
 
-    /// Prints the results of one shape.
-    fn write(&self, task: &Task, results: &[(&str, Timing)], out: &mut dyn Write) -> io::Result<()> {
+    /// Prints the results of one shape, each with the plan behind it if that is wanted.
+    fn write(&self, task: &Task, results: &[(&str, Timing, Option<String>)], out: &mut dyn Write) -> io::Result<()> {
         let flops = task.shape.flops();
-        let fastest = results.iter().map(|(_, timing)| timing.best).fold(f64::INFINITY, f64::min);
-        for (name, Timing { best, median, .. }) in results {
+        let fastest = results.iter().map(|(_, timing, _)| timing.best).fold(f64::INFINITY, f64::min);
+        for (name, Timing { best, median, .. }, plan) in results {
             let rate = flops / best;
             match self {
                 Report::Csv { layout, threads } => {
@@ -182,6 +186,9 @@ impl Report {
                         task.text.clone(),
                     ];
                     table::write_row(out, columns, cells)?;
+                    if let Some(plan) = plan {
+                        writeln!(out, "    {plan}")?;
+                    }
                 }
             }
         }
@@ -231,7 +238,7 @@ mod tests {
     fn the_fastest_is_marked_and_rates_come_from_the_best() {
         let task: Task = "mb1ic1ih5oc1kh2".parse().unwrap();
         let timing = |best| Timing { best, median: 2.0 * best, samples: 3 };
-        let results = [("slow", timing(1e-3)), ("fast", timing(1e-6))];
+        let results = [("slow", timing(1e-3), Some("plan".to_owned())), ("fast", timing(1e-6), None)];
         let columns = ["backend", "GFLOP/s", "% peak", "best ms", "median ms", "shape"].map(|t| Column::new(t, 6));
         let mut out = Vec::new();
         Report::Table { columns, peak: 1.28e9 }.write(&task, &results, &mut out).unwrap();
@@ -241,8 +248,9 @@ mod tests {
             .map(|line| line.split_whitespace().map(str::to_owned).collect())
             .collect();
         assert_eq!(lines[0], ["slow", "0.000128", "0.0100", "1.0000", "2.0000", "mb1ic1ih5oc1kh2"]);
+        assert_eq!(lines[1], ["plan"]);
         // 2 * 16 positions * 4 taps in a microsecond.
-        assert_eq!(lines[1], ["*", "fast", "0.128", "10.0", "0.0010000", "0.0020000", "mb1ic1ih5oc1kh2"]);
+        assert_eq!(lines[2], ["*", "fast", "0.128", "10.0", "0.0010000", "0.0020000", "mb1ic1ih5oc1kh2"]);
     }
 
     #[test]

@@ -38,8 +38,8 @@ struct CommandLine {
 enum Command {
     /// Show what this is about, on a worked example and a photograph (what runs without a command)
     Demo(demo::DemoOptions),
-    /// List the backends, what they are and what they compute on this processor
-    Backends,
+    /// List the backends, what they are and what they compute on this processor, or how they would compute given problems
+    Backends(backends::BackendsOptions),
     /// List the named sets of problems, or print the problems of some
     Sets(sets::SetsOptions),
     /// Compute dE/dw, and dE/db if wished, from .npy files
@@ -74,6 +74,7 @@ SHAPES are problem descriptors as oneDNN's benchdnn reads them:
 EXAMPLES
   convgrad
   convgrad backends
+  convgrad backends mb8ic64ih56oc64kh3ph1
   convgrad sets
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad bench mb8ic64ih56oc64kh3ph1 --threads 1
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(options) => demo::run(&options),
-        Command::Backends => backends::run(),
+        Command::Backends(options) => backends::run(&options),
         Command::Sets(options) => sets::run(&options),
         Command::Gradient(options) => gradient::run(&options),
         Command::Verify(options) => verify::run(&options),

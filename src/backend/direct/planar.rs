@@ -1,0 +1,352 @@
+//! The planar kernel over a whole problem: channels of one operand in lanes, the other read where its planes lie.
+//!
+//! ```text
+//! for part in parallel:
+//!     for window of its images and outputs:
+//!         pack the operand in lanes into [tile][position][V lanes]
+//!         for task (some rows of the result), chunk of positions:         so few that they stay in the L2 cache
+//!             for tile of lanes, tile of rows:
+//!                 sums[part, row, lane] += the kernel over the chunk's positions
+//! merge the parts in their order; write the sums into the gradient
+//! ```
+//!
+//! 1. A row of the result is an input channel and a tap: all rows see the same positions, shifted. So a tile of rows takes
+//!    what comes, be it seven taps of one of three channels, and no kernel size or channel count leaves a tile half empty.
+//! 2. A kernel of one tap may have its roles exchanged, with input channels in lanes and output channels as rows: the smaller
+//!    operand is packed then, and the larger one read once, in place.
+//! 3. With padding, the input is copied between zeros first, which are multiplied like numbers. That pays where channels are
+//!    few; where they are many, the [outer](super::outer) kernel skips the padding. The sum is the definition's as long as
+//!    delta is finite; an infinite or NaN delta makes a NaN of taps that meet it in the padding.
+//! 4. Windows, chunks and parts depend on the shape and the instruction set, not on the threads: the bits are the same on
+//!    any number of them.
+
+use super::cut::{Chunks, Window};
+use super::panel::{Panel, Positions, Tiling};
+use super::parts::sum_parts;
+use super::planar_plan::{LaneOperand, PlanarPlan, copied_len, sizes};
+use super::write::{SumRows, Sums, write, write_rows};
+use crate::element::Element;
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, work_within};
+use crate::problem::WeightGradient;
+use crate::shape::ConvShape;
+use crate::simd::planar::PlanarTile;
+use crate::simd::tile::{Tile, for_tile};
+use crate::simd::walk::Walk;
+use crate::simd::{Isa, Lane};
+use crate::tensor::View;
+use std::ops::Range;
+
+/// Whether the operands lie as the kernel reads them by this plan.
+pub(super) fn can_read<T: Element>(problem: &WeightGradient<'_, T>, plan: &PlanarPlan) -> bool {
+    let in_place = match plan.in_lanes {
+        LaneOperand::Delta => &problem.input,
+        LaneOperand::Input => &problem.delta,
+    };
+    let strides = in_place.strides5();
+    let is_near = strides[4] <= MAX_COLUMN_STRIDE || in_place.dims5()[4] == 1;
+    plan.copies || (is_near && T::as_acc(in_place.data()).is_some() && strides.iter().all(|&stride| stride >= 0))
+}
+
+/// Elements between columns up to which an operand is read in place. Channels last, columns of 64 and 256 channels were read
+/// in place in 0.93 and 0.86 of the time that packing both operands took, columns of 1024 and 2048 in 1.03 to 1.10 of it: they
+/// lie a power of two apart and share few sets of the caches (Zen 5).
+const MAX_COLUMN_STRIDE: isize = 256;
+
+/// Computes a problem by its plan, whose operands the kernel [can read](can_read).
+pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &PlanarPlan, isa: Isa, scratch: &mut [T::Acc]) {
+    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let lens = [plan.sums_len(shape), plan.panels_len(shape)];
+    let sums = sum_parts(shape, &plan.cut, scratch, lens, |window, is_first, sums, panels| {
+        ReadyWindow::new(shape, plan, isa, window, (&delta, &input), panels).add_to(sums, is_first);
+    });
+    let group = plan.group_rows() * plan.pitch();
+    match plan.in_lanes {
+        LaneOperand::Delta => write(isa, shape, &LaneSums { shape, plan, sums }, gradient, update),
+        LaneOperand::Input => {
+            let (ics, ocs) = sizes(LaneOperand::Input, shape);
+            let row = |oc: usize| &sums[oc / ocs * group + oc % ocs * plan.pitch()..][..ics];
+            write_rows(shape, row, gradient, update);
+        }
+    }
+}
+
+/// A window whose operands are ready to be multiplied.
+struct ReadyWindow<'a, A> {
+    shape: &'a ConvShape,
+    plan: &'a PlanarPlan,
+    isa: Isa,
+    window: &'a Window,
+    /// `[group][tile][image][position][V lanes]`
+    vectors: Panel<'a, A>,
+    numbers: Planes<'a, A>,
+}
+
+/// The operand that is read in place, or its copy, with the pitches of its dimensions.
+#[derive(Clone, Copy)]
+struct Planes<'a, A> {
+    data: &'a [A],
+    /// Where the window's first image, channel, output and tap meet.
+    origin: usize,
+    image: usize,
+    channel: usize,
+    /// From one output to the next, along each axis; and from one tap to the next.
+    outputs: [usize; 3],
+    taps: [usize; 3],
+}
+
+impl<'a, A: Lane> ReadyWindow<'a, A> {
+    /// Packs, and copies if the plan says so, a window; on this thread, or on all of them where there is only one part.
+    fn new<T: Element<Acc = A>>(
+        shape: &'a ConvShape,
+        plan: &'a PlanarPlan,
+        isa: Isa,
+        window: &'a Window,
+        (delta, input): (&View<'a, T>, &View<'a, T>),
+        panels: &'a mut [A],
+    ) -> ReadyWindow<'a, A> {
+        let images = window.images.clone();
+        let (channels, _) = sizes(plan.in_lanes, shape);
+        let tiling = Tiling { groups: shape.groups(), channels, tiles: plan.lane_tiles, width: plan.width() };
+        let step = |i: usize| if plan.in_lanes == LaneOperand::Delta { 1 } else { shape.axes()[i].stride };
+        let positions = [0, 1, 2].map(|i| {
+            let outputs = &window.axes[i].outputs;
+            Positions { first: outputs.start * step(i), step: step(i), len: outputs.len() }
+        });
+        let panel_len = Panel::<A>::len(images.len(), tiling, positions);
+        let (panel, copy) = panels.split_at_mut(panel_len);
+        let packed = if plan.in_lanes == LaneOperand::Delta { delta } else { input };
+        let work =
+            work_within(plan.cut.parts, (panel_len + if plan.copies { copy.len() } else { 0 }) as f64 * ELEMENT_FLOPS);
+        let (vectors, numbers) = join(
+            work,
+            || Panel::pack(isa, packed, images.clone(), tiling, positions, work, panel),
+            || match plan.in_lanes {
+                LaneOperand::Delta if plan.copies => Planes::copy(shape, input, window, work, copy),
+                LaneOperand::Delta => Planes::of_input(shape, input, window),
+                LaneOperand::Input => Planes::of_delta(delta, window),
+            },
+        );
+        ReadyWindow { shape, plan, isa, window, vectors, numbers }
+    }
+
+    /// Adds the products of all positions to all sums: `[group][task][row][lanes]`. The first window clears them, each
+    /// task its own, which then are in its cache.
+    fn add_to(&self, sums: &mut [A], is_first: bool) {
+        let ReadyWindow { shape, plan, window, .. } = self;
+        let chunks = Chunks::new(plan.cut.chunk, window);
+        let share = (window.images.len() * window.delta_positions()) as f64 / shape.terms() as f64;
+        let work = work_within(plan.cut.parts, shape.flops() * share);
+        let (_, rows) = sizes(plan.in_lanes, shape);
+        // More threads than tasks get smaller ones; who adds to a tile of rows does not change its sums.
+        let is_shared = work_within(plan.group_tasks * shape.groups(), work) > 0.0;
+        let task_rows = if is_shared { plan.tile.n } else { plan.task_rows };
+        let group_rows = plan.group_rows();
+        for_each_chunk(sums, task_rows * plan.pitch(), work, |task, sums| {
+            if is_first {
+                sums.fill(A::default());
+            }
+            let (group, first) = (task * task_rows / group_rows, task * task_rows % group_rows);
+            // Rows that only fill the last task of a group have nothing to add.
+            let rows = first.min(rows)..rows.min(first + task_rows);
+            for chunk in (0..chunks.count()).map(|index| chunks.get(index)) {
+                self.add_chunk(&chunk, group, rows.clone(), sums);
+            }
+        });
+    }
+
+    /// Adds the products of one chunk of positions to the sums of some rows of a group.
+    fn add_chunk(&self, chunk: &[Range<usize>; 4], group: usize, rows: Range<usize>, sums: &mut [A]) {
+        let ReadyWindow { shape, plan, isa, window, vectors, numbers } = self;
+        let [images, outputs @ ..] = chunk;
+        let image = images.start - window.images.start;
+        let at: [usize; 3] = [0, 1, 2].map(|i| outputs[i].start - window.axes[i].outputs.start);
+        let [vectors_image, vectors_depth, vectors_row, _] = vectors.pitches();
+        let (planes, vectors_plane, numbers_plane) = if window.is_flat {
+            (images.len(), vectors_image, numbers.image)
+        } else {
+            (outputs[0].len(), vectors_depth, numbers.outputs[0])
+        };
+        let walk = Walk {
+            planes,
+            rows: outputs[1].len(),
+            columns: outputs[2].len(),
+            vectors_plane,
+            vectors_row,
+            numbers_plane,
+            numbers_row: numbers.outputs[1],
+            numbers_column: numbers.outputs[2],
+        };
+        let walk = walk.merged(plan.width());
+        let position: usize = (0..3).map(|i| at[i] * numbers.outputs[i]).sum();
+        let data = &numbers.data[numbers.origin + image * numbers.image + position..];
+        let first = RowStarts::new(shape, plan, numbers, group, rows.start);
+        for lane_tile in 0..plan.lane_tiles {
+            let vectors = vectors.from(group * plan.lane_tiles + lane_tile, image, at);
+            let mut starts = first;
+            for row in rows.clone().step_by(plan.tile.n) {
+                let tile = Tile { n: plan.tile.n.min(rows.end - row), ..plan.tile };
+                let sums = &mut sums[(row - rows.start) * plan.pitch() + lane_tile * plan.width()..];
+                let pitch = plan.pitch();
+                for_tile!(tile, {
+                    let starts: [usize; N] = std::array::from_fn(|_| starts.next());
+                    isa.run(PlanarTile::<A, V, N> { vectors, numbers: data, starts, walk, sums, pitch })
+                });
+            }
+        }
+    }
+}
+
+impl<'a, A: Lane> Planes<'a, A> {
+    /// The input where it lies; it has no padding.
+    fn of_input<T: Element<Acc = A>>(shape: &ConvShape, input: &View<'a, T>, window: &Window) -> Planes<'a, A> {
+        let axes = shape.axes();
+        let first = [0, 1, 2].map(|i| window.axes[i].outputs.start * axes[i].stride);
+        let steps = [0, 1, 2].map(|i| axes[i].stride);
+        let taps = [0, 1, 2].map(|i| axes[i].dilation);
+        Planes::of(input, [window.images.start, 0, first[0], first[1], first[2]], steps, taps)
+    }
+
+    /// Delta where it lies.
+    fn of_delta<T: Element<Acc = A>>(delta: &View<'a, T>, window: &Window) -> Planes<'a, A> {
+        let [depth, height, width] = window.axes.each_ref().map(|axis| axis.outputs.start);
+        Planes::of(delta, [window.images.start, 0, depth, height, width], [1; 3], [0; 3])
+    }
+
+    fn of<T: Element<Acc = A>>(
+        view: &View<'a, T>,
+        first: [usize; 5],
+        steps: [usize; 3],
+        taps: [usize; 3],
+    ) -> Planes<'a, A> {
+        let [image, channel, pitches @ ..] = view.strides5().map(|stride| stride.unsigned_abs());
+        Planes {
+            data: T::as_acc(view.data()).unwrap_or_default(),
+            origin: view.index(first),
+            image,
+            channel,
+            outputs: [0, 1, 2].map(|i| steps[i] * pitches[i]),
+            taps: [0, 1, 2].map(|i| taps[i] * pitches[i]),
+        }
+    }
+
+    /// A copy of the window's input, `[image][channel][depth][height][width]`, with the zeros of its padding.
+    fn copy<T: Element<Acc = A>>(
+        shape: &ConvShape,
+        input: &View<'_, T>,
+        window: &Window,
+        work: f64,
+        copy: &'a mut [A],
+    ) -> Planes<'a, A> {
+        let axes = shape.axes();
+        let lens = [0, 1, 2].map(|i| copied_len(&axes[i], window.axes[i].outputs.len()));
+        let first = [0, 1, 2].map(|i| axes[i].input_position(window.axes[i].outputs.start, 0));
+        let channels = shape.in_channels();
+        let channel_len = lens.iter().product();
+        let copied = &mut copy[..window.images.len() * channels * channel_len];
+        for_each_chunk(copied, channel_len, work, |index, out| {
+            let (image, channel) = (window.images.start + index / channels, index % channels);
+            for (line, out) in out.chunks_exact_mut(lens[2]).enumerate() {
+                let (depth, row) =
+                    ((line / lens[1]).cast_signed() + first[0], (line % lens[1]).cast_signed() + first[1]);
+                copy_line(input, [image, channel], [depth, row, first[2]], out);
+            }
+        });
+        let pitches = [lens[1] * lens[2], lens[2], 1];
+        Planes {
+            data: copy,
+            origin: 0,
+            image: channels * channel_len,
+            channel: channel_len,
+            outputs: [0, 1, 2].map(|i| axes[i].stride * pitches[i]),
+            taps: [0, 1, 2].map(|i| axes[i].dilation * pitches[i]),
+        }
+    }
+}
+
+/// Copies what there is of a line that begins at a position of an image's channel, with zeros where there is nothing.
+fn copy_line<T: Element>(input: &View<'_, T>, [image, channel]: [usize; 2], first: [isize; 3], out: &mut [T::Acc]) {
+    let [.., depths, rows, columns] = input.dims5();
+    let inside = |at: isize, len: usize| usize::try_from(at).ok().filter(|&at| at < len);
+    let (Some(depth), Some(row)) = (inside(first[0], depths), inside(first[1], rows)) else {
+        return out.fill(T::Acc::default());
+    };
+    let zeros = first[2].min(0).unsigned_abs().min(out.len());
+    let begin = first[2].max(0).unsigned_abs();
+    let count = columns.saturating_sub(begin).min(out.len() - zeros);
+    out[..zeros].fill(T::Acc::default());
+    out[zeros + count..].fill(T::Acc::default());
+    if count == 0 {
+        return;
+    }
+    let out = &mut out[zeros..][..count];
+    let start = input.index([image, channel, depth, row, begin]);
+    let step = input.strides5()[4];
+    match T::as_acc(input.data()).filter(|_| step == 1) {
+        Some(data) => out.copy_from_slice(&data[start..][..count]),
+        None => {
+            for (x, out) in out.iter_mut().enumerate() {
+                *out = input.data()[start.wrapping_add_signed(x.cast_signed() * step)].to_acc();
+            }
+        }
+    }
+}
+
+/// Where the rows of a group begin, one after the other: channels, and the taps of each.
+#[derive(Clone, Copy)]
+struct RowStarts {
+    kernel: [usize; 3],
+    channel: usize,
+    taps: [usize; 3],
+    /// The next row's channel, counted through all groups, and tap.
+    next: [usize; 4],
+}
+
+impl RowStarts {
+    fn new<A>(shape: &ConvShape, plan: &PlanarPlan, planes: &Planes<'_, A>, group: usize, row: usize) -> RowStarts {
+        let kernel = shape.axes().map(|axis| axis.kernel);
+        let channels = match plan.in_lanes {
+            LaneOperand::Delta => shape.group_in_channels(),
+            LaneOperand::Input => shape.group_out_channels(),
+        };
+        let (channel, tap) = (row / shape.taps(), row % shape.taps());
+        let next =
+            [group * channels + channel, tap / (kernel[1] * kernel[2]), tap / kernel[2] % kernel[1], tap % kernel[2]];
+        RowStarts { kernel, channel: planes.channel, taps: planes.taps, next }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> usize {
+        let [channel, taps @ ..] = &mut self.next;
+        let start = *channel * self.channel + taps[0] * self.taps[0] + taps[1] * self.taps[1] + taps[2] * self.taps[2];
+        for i in (0..3).rev() {
+            taps[i] += 1;
+            if taps[i] < self.kernel[i] {
+                return start;
+            }
+            taps[i] = 0;
+        }
+        *channel += 1;
+        start
+    }
+}
+
+/// The merged sums with output channels in lanes, `[group][row][lanes]`.
+struct LaneSums<'a, A> {
+    shape: &'a ConvShape,
+    plan: &'a PlanarPlan,
+    sums: &'a [A],
+}
+
+impl<A: Sync> Sums<A> for LaneSums<'_, A> {
+    fn neighbours(&self, channel: usize) -> Range<usize> {
+        let ocs = self.shape.group_out_channels();
+        let group = channel / ocs * ocs;
+        group..group + ocs
+    }
+
+    fn rows(&self, channels: Range<usize>) -> SumRows<'_, A> {
+        let (ocs, pitch) = (self.shape.group_out_channels(), self.plan.pitch());
+        let (group, oc) = (channels.start / ocs, channels.start % ocs);
+        SumRows { data: &self.sums[group * self.plan.group_rows() * pitch + oc..], pitch, channels: channels.len() }
+    }
+}

@@ -1,0 +1,98 @@
+//! Every kernel on every shape it can compute, chosen by the plan or not.
+//!
+//! Tests of the backend meet a kernel only where the plan prefers it; seams and edges of the others would show when an
+//! estimate changes. Whole numbers, whose sums do not round, must agree with the plain loops to the last bit.
+
+use super::depthwise_plan::DepthwisePlan;
+use super::dot_plan::DotPlan;
+use super::outer_plan::OuterPlan;
+use super::plan::Kernel;
+use super::planar_plan::{LaneOperand, PlanarPlan};
+use super::slide_plan::SlidePlan;
+use super::{can_read, run};
+use crate::element::Element;
+use crate::problem::{Update, WeightGradient};
+use crate::shape::ConvShape;
+use crate::simd::{Isa, Lane};
+use crate::tensor::{Layout, View, ViewMut};
+
+/// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
+/// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel.
+const SHAPES: [&str; 20] = [
+    "mb3ic37ih9oc70oh9kh1",
+    "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
+    "mb2g3ic15ih8oc60oh8kh1",
+    "mb2g3ic60ih5oc15oh5kh1",
+    "mb2ic5ih7oc9oh9kh1ph1",
+    "mb1ic70ih60oc20oh60kh1",
+    "mb9ic33ih40oc35oh40kh1",
+    "mb2ic3ih37iw41oc20oh19ow14kh7kw5sh2sw3ph3pw2",
+    "mb3ic3ih70oc40oh70kh3ph1",
+    "mb5ic17ih14oc24oh14kh3ph1",
+    "mb4g4ic12ih15oc20oh13kh5sh1ph1",
+    "mb2ic4id5ih8iw9oc6od4oh8ow7kd2kh3kw3ph1",
+    "mb2ic3id7ih6iw5oc18od3oh5ow4kd3kh2kw2sd2",
+    "mb1ic6iw500oc7ow484kw3dw7",
+    "mb2ic2ih30oc3oh13kh3sh2dh2ph0",
+    "mb70ic6ih3oc40oh2kh2",
+    "mb1ic2ih1oc3oh1kh1",
+    "mb3g21ic21ih20oc21oh10kh3sh2ph1",
+    "mb1ic1ih90oc2oh84kh7",
+    "mb3g47ic47ih3iw14oc47oh3ow21kh3kw2sh1ph2pw3dh2dw0",
+];
+
+/// The kernels there are for a shape.
+fn kernels<L: Lane>(shape: &ConvShape, isa: Isa) -> Vec<Kernel> {
+    let (registers, element) = (isa.registers::<L>(), size_of::<L>());
+    let planar = |in_lanes| Kernel::Planar(PlanarPlan::with(in_lanes, shape, registers, element));
+    let mut kernels = vec![
+        Kernel::Outer(OuterPlan::new(shape, registers, element)),
+        Kernel::Dot(DotPlan::new(shape, registers)),
+        planar(LaneOperand::Delta),
+    ];
+    let is_padded = shape.axes().iter().any(|axis| axis.padding > 0 || axis.padding_end() > 0);
+    kernels.extend((shape.taps() == 1 && !is_padded).then(|| planar(LaneOperand::Input)));
+    kernels.extend(SlidePlan::new(shape, registers).map(Kernel::Slide));
+    kernels.extend(DepthwisePlan::new(shape, registers).map(Kernel::Depthwise));
+    kernels
+}
+
+fn every_kernel_agrees<T: Element>() {
+    let numbers = |len: usize, seed: usize| -> Vec<T> {
+        (0..len).map(|i| T::from_f64(((i * 7919 + seed) % 9) as f64 - 4.0)).collect()
+    };
+    for text in SHAPES {
+        let shape: ConvShape = text.parse().unwrap();
+        let [input_dims, delta_dims] = [shape.input_dims(), shape.output_dims()];
+        let [input, delta] = [&input_dims, &delta_dims].map(|dims| numbers(dims.iter().product(), dims[1]));
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            let compute = |body: &dyn Fn(WeightGradient<'_, T>)| {
+                let mut gradient = vec![T::from_f64(f64::NAN); shape.weights_len()];
+                let input = View::new(&input, &input_dims, layout).unwrap();
+                let delta = View::new(&delta, &delta_dims, layout).unwrap();
+                let out = ViewMut::new(&mut gradient, &shape.weights_dims(), layout).unwrap();
+                body(WeightGradient::new(&shape, input, delta, out, Update::overwrite()).unwrap());
+                gradient
+            };
+            let expected = compute(&|problem| run(&Kernel::Plain, problem, Isa::SCALAR, &mut []));
+            for isa in Isa::available() {
+                for kernel in kernels::<T::Acc>(&shape, isa) {
+                    let mut scratch = vec![T::from_f64(f64::NAN).to_acc(); kernel.scratch_len(&shape)];
+                    let scratch = std::cell::RefCell::new(&mut scratch[..]);
+                    let was_run = std::cell::Cell::new(true);
+                    let given = compute(&|problem| match can_read(&kernel, &problem) {
+                        true => run(&kernel, problem, isa, &mut scratch.borrow_mut()),
+                        false => was_run.set(false),
+                    });
+                    assert!(!was_run.get() || given == expected, "{text} in {layout:?} on {isa} by {kernel:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_kernel_agrees_with_the_definition() {
+    every_kernel_agrees::<f32>();
+    every_kernel_agrees::<f64>();
+}
