@@ -35,6 +35,11 @@ pub(crate) fn work_within(tasks: usize, flops: f64) -> f64 {
     if tasks == 1 || (pays(flops) && rayon::current_num_threads() > tasks) { flops } else { 0.0 }
 }
 
+/// Threads that share this much work: one where more [do not pay](pays).
+pub(crate) fn threads_for(flops: f64) -> usize {
+    if pays(flops) { rayon::current_num_threads() } else { 1 }
+}
+
 /// Runs two closures, at the same time if the work of both together [pays](pays), and gives both results.
 pub(crate) fn join<A: Send, B: Send>(flops: f64, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     if pays(flops) { rayon::join(a, b) } else { (a(), b()) }

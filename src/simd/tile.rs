@@ -28,6 +28,18 @@ impl Tile {
     }
 }
 
+/// Sums below which a tile takes the time of a tile of so many: each takes its next term only after the latency of a
+/// multiply-add, four cycles, of which a core starts two each.
+const MIN_SUMS: usize = 8;
+
+impl Tile {
+    /// The smallest tiles, of equal size, that the rows of this one can be dealt to and that do not take longer for it.
+    pub fn smallest_share(self) -> Tile {
+        let rows = (1..=self.n).find(|rows| self.n.is_multiple_of(*rows) && self.v * rows >= MIN_SUMS);
+        Tile { n: rows.unwrap_or(self.n), ..self }
+    }
+}
+
 /// Holds that a tile fits the registers, which is known to the compiler: where it does not, no kernel is made of it.
 ///
 /// # Panics

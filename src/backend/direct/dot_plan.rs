@@ -103,7 +103,9 @@ impl DotPlan {
         let others = shape.output_positions() / axes[band_axis].output;
         let channels = shape.group_out_channels() + shape.group_in_channels();
         let positions = UNIT_POSITIONS.min(UNIT_ELEMENTS / channels);
-        let band = (positions / others).max(2 * axes[band_axis].kernel);
+        let least = (2 * axes[band_axis].kernel).min(axes[band_axis].output);
+        let wanted = Slots::wanted(shape).div_ceil(shape.groups()).div_ceil(shape.batch());
+        let band = (positions / others).min(axes[band_axis].output / wanted).max(least);
         let bands = pieces(axes[band_axis].output, band);
         let outputs = |i: usize| if i == band_axis { axes[i].output.div_ceil(bands) } else { axes[i].output };
         let shifts_rows = axes[1].stride == 1 && axes[1].kernel > 1 && shape.group_out_channels() < ENOUGH_OUT_CHANNELS;

@@ -25,11 +25,11 @@ use super::parts::sum_parts;
 use super::window::AxisWindow;
 use super::write::{SumRows, Sums, write};
 use crate::element::Element;
-use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, work_within};
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, threads_for, work_within};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::outer::OuterTile;
-use crate::simd::tile::for_tile;
+use crate::simd::tile::{Tile, for_tile};
 use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
@@ -93,28 +93,31 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
         let chunks = Chunks::new(plan.cut.chunk, window);
         let share = (window.images.len() * window.delta_positions()) as f64 / shape.terms() as f64;
         let work = work_within(plan.cut.parts, shape.flops() * share);
-        let tile_len = plan.tile_len(shape);
-        // Threads beyond the parts share a part tile by tile; which of them adds to a tile does not change its sums.
-        let ic_tiles_of_task = if plan.cut.parts > 1 && work > 0.0 { 1 } else { plan.ic_tiles_of_task };
-        for_each_chunk(sums, ic_tiles_of_task * tile_len, work, |task, sums| {
+        // The more threads share a part, the smaller their tasks; who adds to a sum does not change it.
+        let task_rows = plan.task_rows(shape, threads_for(work).div_ceil(plan.cut.parts));
+        let tile = Tile { n: plan.tile.n.min(task_rows), ..plan.tile };
+        let row_len = shape.taps() * plan.width();
+        for_each_chunk(sums, task_rows * row_len, work, |task, sums| {
             if is_first {
                 sums.fill(A::default());
             }
             for chunk in (0..chunks.count()).map(|index| chunks.get(index)) {
-                for (i, sums) in sums.chunks_exact_mut(tile_len).enumerate() {
-                    let tile = task * ic_tiles_of_task + i;
-                    // Tiles of both operands count through all groups.
-                    let delta_tile = tile / plan.ic_tiles;
-                    let input_tile = delta_tile / plan.oc_tiles * plan.ic_tiles + tile % plan.ic_tiles;
-                    self.add_chunk(&chunk, delta_tile, input_tile, sums);
+                for (i, sums) in sums.chunks_exact_mut(tile.n * row_len).enumerate() {
+                    let first_row = task * task_rows + i * tile.n;
+                    self.add_chunk(&chunk, first_row, tile, sums);
                 }
             }
         });
     }
 
-    /// Adds the outer products of one chunk of positions to the sums of one tile, tap by tap.
-    fn add_chunk(&self, chunk: &[Range<usize>; 4], delta_tile: usize, input_tile: usize, sums: &mut [A]) {
+    /// Adds the outer products of one chunk of positions to the sums of one tile, or a share of its rows, tap by tap. Rows
+    /// count through the input tiles of all tiles of delta.
+    fn add_chunk(&self, chunk: &[Range<usize>; 4], first_row: usize, tile: Tile, sums: &mut [A]) {
         let PackedWindow { shape, plan, isa, window, delta, input } = self;
+        let (tile_pair, row) = (first_row / plan.tile.n, first_row % plan.tile.n);
+        // Tiles of both operands count through all groups.
+        let delta_tile = tile_pair / plan.ic_tiles;
+        let input_tile = delta_tile / plan.oc_tiles * plan.ic_tiles + tile_pair % plan.ic_tiles;
         let [images, outputs @ ..] = chunk;
         let image = images.start - window.images.start;
         let [delta_image, delta_depth, delta_row, _] = delta.pitches();
@@ -149,10 +152,10 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
                     };
                     let walk = walk.merged(plan.width());
                     let delta = delta.from(delta_tile, image, [depths.delta, rows.delta, columns.delta]);
-                    let input = input.from(input_tile, image, [depths.input, rows.input, columns.input]);
+                    let input = &input.from(input_tile, image, [depths.input, rows.input, columns.input])[row..];
                     let sums = &mut sums[tap * plan.width()..];
                     for_tile!(
-                        plan.tile,
+                        tile,
                         isa.run(OuterTile::<A, V, N> { vectors: delta, numbers: input, walk, sums, pitch })
                     );
                 }

@@ -80,10 +80,20 @@ impl OuterPlan {
         panels.saturating_add(column)
     }
 
-    /// Tasks of the main loop: all tiles of each part, or the tasks of the only one.
+    /// Tasks of the main loop when threads are many: the rows of each tile of each part, dealt to the smallest tiles.
     pub fn tasks(&self, shape: &ConvShape) -> usize {
-        let tiles = saturating_product([shape.groups(), self.oc_tiles, self.ic_tiles]);
-        if self.cut.parts > 1 { self.cut.parts.saturating_mul(tiles) } else { tiles / self.ic_tiles_of_task }
+        let shares = self.tile.n / self.tile.smallest_share().n;
+        saturating_product([self.cut.parts, shape.groups(), self.oc_tiles, self.ic_tiles, shares])
+    }
+
+    /// Input channels, those included that only fill a tile, of one task where so many threads share the tasks of a part.
+    pub fn task_rows(&self, shape: &ConvShape, threads: usize) -> usize {
+        let tiles = shape.groups() * self.oc_tiles * self.ic_tiles;
+        match threads {
+            _ if threads <= tiles / self.ic_tiles_of_task => self.ic_tiles_of_task * self.tile.n,
+            _ if threads <= tiles => self.tile.n,
+            _ => self.tile.smallest_share().n,
+        }
     }
 
     /// Output channels of a tile: the width of a position in delta's panel.

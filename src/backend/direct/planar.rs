@@ -26,7 +26,7 @@ use super::parts::sum_parts;
 use super::planar_plan::{LaneOperand, PlanarPlan, copied_len, sizes};
 use super::write::{SumRows, Sums, write, write_rows};
 use crate::element::Element;
-use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, work_within};
+use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, threads_for, work_within};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::planar::PlanarTile;
@@ -137,9 +137,8 @@ impl<'a, A: Lane> ReadyWindow<'a, A> {
         let share = (window.images.len() * window.delta_positions()) as f64 / shape.terms() as f64;
         let work = work_within(plan.cut.parts, shape.flops() * share);
         let (_, rows) = sizes(plan.in_lanes, shape);
-        // More threads than tasks get smaller ones; who adds to a tile of rows does not change its sums.
-        let is_shared = work_within(plan.group_tasks * shape.groups(), work) > 0.0;
-        let task_rows = if is_shared { plan.tile.n } else { plan.task_rows };
+        // The more threads share a part, the smaller their tasks; who adds to a sum does not change it.
+        let task_rows = plan.task_rows(shape, threads_for(work).div_ceil(plan.cut.parts));
         let group_rows = plan.group_rows();
         for_each_chunk(sums, task_rows * plan.pitch(), work, |task, sums| {
             if is_first {

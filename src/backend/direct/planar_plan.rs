@@ -39,7 +39,7 @@ pub(super) struct PlanarPlan {
     pub lane_tiles: usize,
     /// How positions are cut.
     pub cut: Cut,
-    /// Rows of one task, a multiple of the tile's, and tasks of a group.
+    /// Rows of one task where threads are few, a multiple of the tile's, and such tasks of a group.
     pub task_rows: usize,
     pub group_tasks: usize,
 }
@@ -111,10 +111,19 @@ impl PlanarPlan {
         self.cut.images.saturating_mul(image)
     }
 
-    /// Tasks of the main loop when threads are many: each tile of rows of each part.
+    /// Tasks of the main loop when threads are many: the rows of each part, dealt to the smallest tiles.
     pub fn tasks(&self, shape: &ConvShape) -> usize {
         let (_, rows) = sizes(self.in_lanes, shape);
-        saturating_product([self.cut.parts, shape.groups(), rows.div_ceil(self.tile.n)])
+        saturating_product([self.cut.parts, shape.groups(), rows.div_ceil(self.tile.smallest_share().n)])
+    }
+
+    /// Rows of one task where so many threads share the tasks of a part.
+    pub fn task_rows(&self, shape: &ConvShape, threads: usize) -> usize {
+        match threads {
+            _ if threads <= shape.groups() * self.group_tasks => self.task_rows,
+            _ if threads <= shape.groups() * self.group_rows() / self.tile.n => self.tile.n,
+            _ => self.tile.smallest_share().n,
+        }
     }
 
     /// Rows of sums of a group, those included that fill its last task.

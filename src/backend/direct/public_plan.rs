@@ -95,7 +95,7 @@ impl KernelPlan {
             Kernel::Plain => (DirectKernel::Plain, [1, 1], 1, [shape.batch(), depth, height, width], 1, 1),
             Kernel::Slide(plan) => {
                 let block = [plan.images, depth, plan.band.min(height), width];
-                let (tasks, copies) = (plan.slots.count(shape), plan.slots.unit_parts);
+                let (tasks, copies) = (plan.slots.count(shape), plan.slots.parts());
                 (DirectKernel::Slide, [plan.tile.v, plan.tile.n], plan.lanes, block, tasks, copies)
             }
             Kernel::Depthwise(plan) => {

@@ -1,9 +1,9 @@
 //! The sliding kernel over a whole problem: rows of delta past rows of the input, both where they lie.
 //!
 //! ```text
-//! for slot (some groups, some of their units) in parallel:
+//! for slot (some groups, some of their units, some tiles of taps) in parallel:
 //!     for group, for unit (some images, or a band of one):
-//!         for oc, ic, depth of the kernel, tile of taps:
+//!         for oc, ic, depth of the kernel, tile of taps of the slot:
 //!             for block of the lanes' width of a row's outputs:
 //!                 lane sums[oc, ic, tile] += the kernel, down the rows
 //!     sums of the group = lanes of its lane sums, added up
@@ -112,11 +112,11 @@ impl<A: Lane> Walker<'_, A> {
                     for (ic, lane_sums) in (0..shape.group_in_channels()).zip(&mut lane_sums) {
                         let channels =
                             [group * shape.group_out_channels() + oc, group * shape.group_in_channels() + ic];
-                        self.add_pair(&images, &steps, channels, lane_sums, [&mut *delta, &mut *input]);
+                        self.add_pair((&images, &steps), share.tap_part, channels, lane_sums, [delta, input]);
                     }
                 }
             }
-            self.total_lanes(lane_sums, sums);
+            self.total_lanes(lane_sums, share.tap_part, sums);
         }
     }
 
@@ -152,24 +152,24 @@ impl<A: Lane> Walker<'_, A> {
         std::hint::black_box(total);
     }
 
-    /// Adds the products of one output and one input channel in a unit.
+    /// Adds the products of one output and one input channel in a unit to the sums of some tiles of taps.
     fn add_pair(
         &self,
-        images: &Range<usize>,
-        steps: &Range<usize>,
+        (images, steps): (&Range<usize>, &Range<usize>),
+        tap_part: usize,
         [oc, ic]: [usize; 2],
         lane_sums: &mut [A],
         [delta_copy, input_copy]: [&mut [A]; 2],
     ) {
         let Walker { shape, plan, .. } = self;
         let [depth, _, width] = shape.axes();
-        let mut sums_of_tiles = lane_sums.chunks_exact_mut(plan.tile_len());
-        for kd in 0..depth.kernel {
+        for (kd, sums_of_plane) in lane_sums.chunks_exact_mut(lane_sums.len() / depth.kernel).enumerate() {
             let outputs = depth.valid_outputs(kd);
-            for (taps, sums) in plan.tap_tiles(shape).zip(&mut sums_of_tiles) {
-                if outputs.is_empty() {
-                    continue;
-                }
+            if outputs.is_empty() {
+                continue;
+            }
+            let sums_of_tiles = sums_of_plane.chunks_exact_mut(plan.tile_len());
+            for (taps, sums) in plan.tap_tiles_of_part(shape, tap_part).zip(sums_of_tiles) {
                 let input_depth = depth.input_position(outputs.start, kd).cast_unsigned();
                 // Planes are the images of a unit, or the depths of its one image.
                 let [delta_plane, input_plane] =
@@ -262,20 +262,21 @@ impl<A: Lane> Walker<'_, A> {
         });
     }
 
-    /// Adds up the lanes of a group's sums: `sums[oc][ic][tap]`.
-    fn total_lanes(&self, lane_sums: &mut [A], sums: &mut [A]) {
+    /// Adds up the lanes of a group's sums: `sums[oc][ic][tap]`, zeros for the taps of other slots.
+    fn total_lanes(&self, lane_sums: &mut [A], tap_part: usize, sums: &mut [A]) {
         let Walker { shape, plan, isa, .. } = self;
         let [depth, height, width] = shape.axes();
         isa.run(LaneTotals { lane_sums });
-        let mut totals = lane_sums.chunks_exact(plan.tile.v * plan.tile.n);
-        for sums in sums.chunks_exact_mut(shape.taps()) {
-            for sums in sums.chunks_exact_mut(shape.taps() / depth.kernel) {
-                for (TapTile { row, column, tile: Tile { v, n } }, totals) in plan.tap_tiles(shape).zip(&mut totals) {
-                    for (i, &total) in totals.iter().take(v * n).enumerate() {
-                        let (kh, kw) = (row + i % v * plan.rows.tap_step, column + i / v);
-                        debug_assert!(kh < height.kernel && kw < width.kernel);
-                        sums[kh * width.kernel + kw] = total;
-                    }
+        sums.fill(A::default());
+        let totals = lane_sums.chunks_exact(plan.sums_of_pair(shape) / depth.kernel / plan.lanes);
+        for (sums, totals) in sums.chunks_exact_mut(height.kernel * width.kernel).zip(totals) {
+            let totals = totals.chunks_exact(plan.tile.v * plan.tile.n);
+            for (TapTile { row, column, tile: Tile { v, n } }, totals) in
+                plan.tap_tiles_of_part(shape, tap_part).zip(totals)
+            {
+                for (i, &total) in totals.iter().take(v * n).enumerate() {
+                    let (kh, kw) = (row + i % v * plan.rows.tap_step, column + i / v);
+                    sums[kh * width.kernel + kw] = total;
                 }
             }
         }

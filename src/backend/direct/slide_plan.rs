@@ -20,8 +20,8 @@ const MAX_STEPS: usize = 512;
 /// channels at 112x112, of 3.2M, it took two fifths off (Zen 5, 32 MiB of L3).
 pub(super) const TOUCHED_ELEMENTS: usize = 2 << 20;
 
-/// Units a problem should have at least, so that a few threads share it where groups are too few to be shared.
-const MIN_UNITS: usize = 16;
+/// Groups and units of them that a problem should have at least, so that threads share it.
+const MIN_UNITS: usize = 64;
 
 /// Elements of a plane of delta and one of the input that an L1 cache of 48 KiB holds. Where several channels meet, each
 /// plane is read again for each of the other operand; layers of 1 or 3 channels with planes of 23, 50 and 325 thousand
@@ -156,6 +156,7 @@ impl SlidePlan {
         let total = |tile: &Tile| SlidePlan { tile: *tile, ..plan.clone() }.cycles(shape);
         let tiles = (1..=rows.taps(0).min(MAX_N.len())).filter_map(tile);
         plan.tile = tiles.min_by(|a, b| total(a).total_cmp(&total(b))).unwrap_or(plan.tile);
+        plan.slots = plan.slots.with_tap_tiles(shape, plan.tap_tiles_of_plane(shape));
         Some(plan)
     }
 
@@ -174,7 +175,7 @@ impl SlidePlan {
         let [v, n] =
             [(height.kernel, row_tiles), (width.kernel, column_tiles)].map(|(taps, tiles)| taps as f64 / tiles as f64);
         let walk = planes * (steps * cycles(v, n) + bands * PLANE_CYCLES) + calls * bands * CALL_CYCLES;
-        let totals = product(&[self.slots.unit_parts, self.sums_of_pair(shape) / self.lanes]) * TOTAL_CYCLES;
+        let totals = product(&[self.slots.parts(), self.sums_of_pair(shape) / self.lanes]) * TOTAL_CYCLES;
         let near = pairs * (blocks * walk + totals);
         let positions = |len: fn(&Axis) -> usize| saturating_product([height, width].map(len));
         let planes = positions(|axis| axis.output).saturating_add(positions(|axis| axis.input));
@@ -217,9 +218,10 @@ impl SlidePlan {
         self.lanes + tile.n - 1
     }
 
-    /// Elements of the sums in lanes of one output and one input channel: `[kd][tile of taps][N][V][lanes]`.
+    /// Elements of a slot's sums in lanes of one output and one input channel: `[kd][tile of taps][N][V][lanes]`.
     pub fn sums_of_pair(&self, shape: &ConvShape) -> usize {
-        saturating_product([shape.axes()[0].kernel, self.tap_tiles_of_plane(shape), self.tile_len()])
+        let tiles = self.tap_tiles_of_plane(shape).div_ceil(self.slots.tap_parts);
+        saturating_product([shape.axes()[0].kernel, tiles, self.tile_len()])
     }
 
     /// Elements of the sums in lanes of a tile.
@@ -233,7 +235,7 @@ impl SlidePlan {
     }
 
     /// The tiles of taps of a plane of the kernel, of nearly equal sizes.
-    pub fn tap_tiles(&self, shape: &ConvShape) -> impl Iterator<Item = TapTile> + use<> {
+    pub fn tap_tiles(&self, shape: &ConvShape) -> impl Iterator<Item = TapTile> + Clone + use<> {
         let (axis, Tile { v, n }) = (self.rows, self.tile);
         let columns = shape.axes()[2].kernel;
         (0..axis.tap_classes()).flat_map(move |class| {
@@ -247,6 +249,12 @@ impl SlidePlan {
                 })
             })
         })
+    }
+
+    /// The tiles of a part of the taps.
+    pub fn tap_tiles_of_part(&self, shape: &ConvShape, part: usize) -> impl Iterator<Item = TapTile> + Clone + use<> {
+        let (tiles, parts) = (self.tap_tiles_of_plane(shape), self.slots.tap_parts);
+        self.tap_tiles(shape).take(tiles * (part + 1) / parts).skip(tiles * part / parts)
     }
 
     fn bands(&self) -> usize {
