@@ -20,9 +20,6 @@ const MAX_STEPS: usize = 512;
 /// channels at 112x112, of 3.2M, it took two fifths off (Zen 5, 32 MiB of L3).
 pub(super) const TOUCHED_ELEMENTS: usize = 2 << 20;
 
-/// Groups and units of them that a problem should have at least, so that threads share it.
-const MIN_UNITS: usize = 64;
-
 /// Elements of a plane of delta and one of the input that an L1 cache of 48 KiB holds. Where several channels meet, each
 /// plane is read again for each of the other operand; layers of 1 or 3 channels with planes of 23, 50 and 325 thousand
 /// elements took 2.5 times as long as calls on near planes would (Zen 5).
@@ -136,7 +133,8 @@ impl SlidePlan {
         let band = (UNIT_ELEMENTS / row_len).clamp(16, MAX_STEPS);
         let longest = rows.longest(rows.taps(0));
         let is_flat = depth.output == 1 && depth.kernel == 1;
-        let most = shape.batch().div_ceil(MIN_UNITS.div_ceil(shape.groups()));
+        // There are to be units enough for the slots.
+        let most = shape.batch().div_ceil(Slots::wanted(shape).div_ceil(shape.groups()));
         let images = if is_flat { (band / longest).clamp(1, most) } else { 1 };
         let units = pieces(shape.batch(), images) * pieces(longest, band);
         let slots = Slots::new(shape, units);
@@ -286,20 +284,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tiles_are_counted_as_they_are_listed_and_cover_every_tap() {
+    fn tiles_are_counted_as_they_are_listed_and_cover_every_tap_once() {
         let registers = Registers { lanes: 16, count: 32 };
         for text in ["kh3", "kh5", "kh7sh2", "kh3sh2", "kh2sh3", "kh4dh1", "kh5sh2dh1", "kh5sh2dh2", "kh1", "kh31"] {
             let shape: ConvShape = format!("mb2g8ic8ih40iw37oc8{text}kw3sw1dw0pw0").parse().unwrap();
             let plan = SlidePlan::new(&shape, registers).unwrap();
-            for tile in Tile::all().filter(|t| t.n <= 3 && t.v <= plan.rows.taps(0)) {
-                let plan = SlidePlan { tile, ..plan.clone() };
-                let mut computed = vec![false; shape.taps()];
-                for TapTile { row, column, tile } in plan.tap_tiles(&shape) {
+            let tiles = Tile::all().filter(|t| t.n <= 3 && t.v <= plan.rows.taps(0));
+            for (tile, parts) in tiles.flat_map(|tile| (1..=3).map(move |parts| (tile, parts))) {
+                let slots = Slots { tap_parts: parts, ..plan.slots };
+                let plan = SlidePlan { tile, slots, ..plan.clone() };
+                let mut computed = vec![0; shape.taps()];
+                for TapTile { row, column, tile } in (0..parts).flat_map(|part| plan.tap_tiles_of_part(&shape, part)) {
                     for (v, n) in (0..tile.v).flat_map(|v| (0..tile.n).map(move |n| (v, n))) {
-                        computed[(row + v * plan.rows.tap_step) * 3 + column + n] = true;
+                        computed[(row + v * plan.rows.tap_step) * 3 + column + n] += 1;
                     }
                 }
-                assert!(computed.iter().all(|&done| done), "{text} {tile:?}");
+                assert!(computed.iter().all(|&times| times == 1), "{text} {tile:?} in {parts} parts");
                 assert_eq!(plan.tap_tiles(&shape).count(), plan.tap_tiles_of_plane(&shape), "{text} {tile:?}");
             }
         }

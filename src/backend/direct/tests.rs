@@ -17,8 +17,9 @@ use crate::simd::{Isa, Lane};
 use crate::tensor::{Layout, View, ViewMut};
 
 /// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
-/// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel.
-const SHAPES: [&str; 20] = [
+/// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel, and large kernels whose taps
+/// are dealt out.
+const SHAPES: [&str; 22] = [
     "mb3ic37ih9oc70oh9kh1",
     "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
     "mb2g3ic15ih8oc60oh8kh1",
@@ -38,6 +39,8 @@ const SHAPES: [&str; 20] = [
     "mb1ic2ih1oc3oh1kh1",
     "mb3g21ic21ih20oc21oh10kh3sh2ph1",
     "mb1ic1ih90oc2oh84kh7",
+    "mb1ic1ih75oc1oh45kh31",
+    "mb1ic1id5ih50oc2od3oh40kd3kh11",
     "mb3g47ic47ih3iw14oc47oh3ow21kh3kw2sh1ph2pw3dh2dw0",
 ];
 
