@@ -2,16 +2,19 @@
 //!
 //! Machines are shared and clocks drift, so two calls timed one after the other say little about which is faster.
 //! [`interleaved`] gives each a short turn, round after round, so that a disturbance meets all of them; within a turn a
-//! call repeats, so that each is timed with its own data in the caches. [`peak_flops`] and [`read_bandwidth`] are measured
+//! call repeats, so that each is timed with its own data in the caches; [`interleaved_cold`] empties them before each call.
+//! [`peak_flops`] and [`read_bandwidth`] are measured
 //! in the same run: a rate is then a share of what the machine had to give at that time.
 
 mod bandwidth;
 mod cache;
+mod cold;
 mod peak;
 mod together;
 
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use cache::{Cache, Caches};
+pub use cold::interleaved_cold;
 pub use peak::peak_flops;
 
 use std::time::{Duration, Instant};

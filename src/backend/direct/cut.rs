@@ -59,11 +59,8 @@ impl Cut {
     /// The cut of a problem whose panels have `panel(outputs)` elements for one image of so many outputs, whose sums have
     /// `sums` elements, and whose kernel reads vectors of `position` bytes at each position.
     pub fn new(shape: &ConvShape, position: usize, sums: usize, panel: impl Fn([usize; 3]) -> usize) -> Cut {
-        let axes = shape.axes();
-        // The longest axis, the outermost of equals.
-        let band_axis = (0..3).rev().max_by_key(|&i| axes[i].output).unwrap_or(0);
         let chunk = (CHUNK_BYTES / position).max(1);
-        let mut cut = Cut { images: shape.batch(), band_axis, band: axes[band_axis].output, chunk, parts: 1 };
+        let mut cut = Cut { images: shape.batch(), band_axis: 0, band: shape.axes()[0].output, chunk, parts: 1 };
         let all = shape.batch().saturating_mul(panel(cut.outputs(shape)));
         cut.cut_into_windows(shape, &panel, (all / PARTS).clamp(MIN_WINDOW_ELEMENTS, PART_WINDOW_ELEMENTS));
         let worth = (shape.terms() / MIN_PART_POSITIONS).min(MAX_PART_ELEMENTS / sums);
@@ -77,16 +74,24 @@ impl Cut {
 
     /// Cuts the batch, and images if need be, into windows of about so many elements.
     fn cut_into_windows(&mut self, shape: &ConvShape, panel: &impl Fn([usize; 3]) -> usize, elements: usize) {
-        let outputs = shape.axes()[self.band_axis].output;
-        self.band = outputs;
-        let image = panel(self.outputs(shape));
+        let axes = shape.axes();
+        let all = axes.map(|axis| axis.output);
+        let image = panel(all);
+        (self.band_axis, self.band) = (0, all[0]);
         if image <= elements {
             let windows = pieces(shape.batch(), elements / image.max(1));
             self.images = shape.batch().div_ceil(windows);
-        } else {
-            self.images = 1;
-            self.band = outputs.div_ceil(image.div_ceil(elements).min(outputs));
+            return;
         }
+        // The outermost axis of which there is room for as many outputs as the kernel has taps, for lines that are cut are
+        // packed in pieces; or the longest.
+        let least = |i: usize| std::array::from_fn(|j| if j == i { axes[j].kernel.min(all[j]) } else { all[j] });
+        let has_room = |&i: &usize| all[i] > 1 && panel(least(i)) <= elements;
+        let longest = (0..3).rev().max_by_key(|&i| all[i]).unwrap_or(0);
+        self.images = 1;
+        self.band_axis = (0..3).find(has_room).unwrap_or(longest);
+        let outputs = all[self.band_axis];
+        self.band = outputs.div_ceil(image.div_ceil(elements).min(outputs));
     }
 
     /// Outputs of an image in the largest window.

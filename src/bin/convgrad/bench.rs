@@ -47,6 +47,10 @@ pub struct BenchOptions {
     #[arg(long, value_name = "SEC", allow_negative_numbers = true, default_value = "0.5", value_parser = arguments::seconds)]
     min_time: Duration,
 
+    /// Empty the caches before each call
+    #[arg(long)]
+    cold: bool,
+
     /// Print comma-separated values instead of a table
     #[arg(long)]
     csv: bool,
@@ -82,8 +86,7 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
                 Err(refusal) => progress.suspend(|| writeln!(io::stderr(), "convgrad: {}: {refusal}", task.text))?,
             }
         }
-        let timings = time(&task.shape, options.layout.layout(), &able, options.min_time)
-            .with_context(|| format!("SHAPE {}", task.text))?;
+        let timings = time(&task.shape, &able, options).with_context(|| format!("SHAPE {}", task.text))?;
         let plan = |backend: &dyn Backend<T>| backend.plan(Op::WeightGradient, &task.shape).filter(|_| options.verbose);
         let results: Vec<_> = able.iter().zip(timings).map(|(&b, timing)| (b.name(), timing, plan(b))).collect();
         progress.suspend(|| report.write(task, &results, out))?;
@@ -94,12 +97,8 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
 }
 
 /// Times each backend's weight gradient, in turns, with scratch of its own that is allocated beforehand.
-fn time<T: Registered>(
-    shape: &ConvShape,
-    layout: Layout,
-    backends: &[&dyn Backend<T>],
-    min_time: Duration,
-) -> Result<Vec<Timing>> {
+fn time<T: Registered>(shape: &ConvShape, backends: &[&dyn Backend<T>], options: &BenchOptions) -> Result<Vec<Timing>> {
+    let layout = options.layout.layout();
     let (input_dims, delta_dims, dims) = (shape.input_dims(), shape.output_dims(), shape.weights_dims());
     let scratch_len = |backend: &dyn Backend<T>| backend.scratch_len(Op::WeightGradient, shape);
     let scratch: f64 = backends.iter().map(|&b| scratch_len(b) as f64).sum::<f64>() * size_of::<T::Acc>() as f64;
@@ -124,7 +123,10 @@ fn time<T: Registered>(
         };
         calls.push(move || call().expect("operands, scratch and support were made to fit"));
     }
-    Ok(measure::interleaved(min_time, &mut calls))
+    Ok(match options.cold {
+        true => measure::interleaved_cold(options.min_time, &mut calls),
+        false => measure::interleaved(options.min_time, &mut calls),
+    })
 }
 
 /// How results are printed.
