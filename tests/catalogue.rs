@@ -249,3 +249,19 @@ fn the_image_set_covers_every_kernel_on_every_input_it_fits() {
     }
     assert_eq!(listed, expected);
 }
+
+#[test]
+fn the_growing_problems_reach_from_a_million_to_a_trillion_operations() {
+    let problems = convgrad::NamedShape::read_list(include_str!("../benches/growth.txt")).unwrap();
+    let flops = |family: &str| -> Vec<f64> {
+        let of_family =
+            problems.iter().filter(|named| named.name.as_deref().is_some_and(|name| name.starts_with(family)));
+        of_family.map(|named| named.shape.flops()).collect()
+    };
+    let layers = flops("layer_");
+    assert!(layers[0] < 1.1e6 && layers[layers.len() - 1] > 1e12);
+    for family in [layers, flops("batch_"), flops("image_")] {
+        assert!(family.len() >= 3);
+        assert!(family.windows(2).all(|pair| pair[0] < pair[1] && pair[1] < 20.0 * pair[0]), "{family:?}");
+    }
+}

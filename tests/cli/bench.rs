@@ -5,10 +5,20 @@ use std::fs;
 
 #[test]
 fn bench_prints_exactly_the_columns() {
+    expect_columns("");
+}
+
+#[test]
+fn bench_prints_the_same_columns_of_calls_that_find_nothing_in_the_caches() {
+    expect_columns(" --cold");
+}
+
+fn expect_columns(option: &str) {
     let folder = Folder::new();
     fs::write(folder.path("shapes"), "# a list\n  mb1ic1ih5oc1oh4kh2n\"seed\"   # small\n\nmb1_ic2ih6oc2kh3\n")
         .unwrap();
-    let output = folder.convgrad("bench mb1ic1iw9oc1kw2n\"a,b\" -f shapes --csv --min-time 0.002 --threads 1");
+    let shapes = "mb1ic1iw9oc1kw2n\"a,b\" -f shapes";
+    let output = folder.convgrad(&format!("bench {shapes} --csv --min-time 0.002 --threads 1{option}"));
     assert_success(&output);
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines();

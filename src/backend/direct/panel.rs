@@ -97,8 +97,9 @@ impl<'a, A: Lane> Panel<'a, A> {
     }
 }
 
-/// Positions transposed for all channels of a tile before the next ones: 16 KiB of a panel 32 wide.
-const BLOCK: usize = 128;
+/// Positions transposed for 16 channels of a tile before the next ones: a page of memory of each channel. With 128, for which
+/// a tile of 32 channels changes the pages it reads more often, layers whose operands come from memory took 2 to 12 % longer.
+const BLOCK: usize = 1024;
 
 /// Packs `channels` of one image into `panel`, whose positions are `width` elements wide.
 fn pack<T: Element>(

@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn images_are_cut_along_the_outermost_axis_with_room() {
+        for (text, block) in [
+            ("mb8ic64ih56oc64oh56kh3ph1", [1, 1, 19, 56]),
+            // Wider than high: lines stay whole.
+            ("mb1ic3ih496iw512oc64kh3ph1pw1", [1, 1, 6, 512]),
+            // A plane finds no room, and a line of a flat image is all there is.
+            ("mb1ic64id16ih56oc64kd3kh3pd1ph1", [1, 16, 2, 56]),
+            ("mb1ic256iw16000oc256kw3pw1", [1, 1, 1, 8000]),
+        ] {
+            assert_eq!(plan(AVX512, text).anywhere.block, block, "{text}");
+        }
+    }
+
+    #[test]
     fn a_plan_is_told_in_one_line() {
         assert_eq!(plan(AVX512, "mb1ic1ih5oc1oh4kh2").to_string(), "plain, 1.54e2 cycles");
         let told = plan(AVX512, "mb8g32ic32ih112oc32oh112kh3ph1").to_string();
