@@ -190,7 +190,7 @@ mod tests {
             ("mb1ic3ih496iw512oc64kh3ph1pw1", [1, 1, 6, 512]),
             // A plane finds no room, and a line of a flat image is all there is.
             ("mb1ic64id16ih56oc64kd3kh3pd1ph1", [1, 16, 2, 56]),
-            ("mb1ic256iw16000oc256kw3pw1", [1, 1, 1, 8000]),
+            ("mb1ic256iw16000oc256kw3pw1", [1, 1, 1, 4000]),
         ] {
             assert_eq!(plan(AVX512, text).anywhere.block, block, "{text}");
         }
