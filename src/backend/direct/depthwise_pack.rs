@@ -1,7 +1,8 @@
 //! What the depthwise kernel reads: operands whose channels lie side by side, or a packed copy of some of their channels.
 
 use super::operand::Operand;
-use crate::simd::depthwise::{CopyChannels, Pitches, TransposeChannels};
+use crate::simd::channels::{CopyChannels, TransposeChannels};
+use crate::simd::depthwise::Pitches;
 use crate::simd::{Isa, Lane};
 use std::ops::Range;
 
@@ -40,6 +41,11 @@ impl<'a, A> Planes<'a, A> {
     pub fn skipping(&self, rows: usize) -> Planes<'a, A> {
         Planes { data: &self.data[rows * self.pitches.row..], pitches: self.pitches }
     }
+
+    /// The same from a channel on.
+    pub fn from_channel(&self, channel: usize) -> Planes<'a, A> {
+        Planes { data: &self.data[channel..], pitches: self.pitches }
+    }
 }
 
 /// An operand, and which of its rows are read.
@@ -51,11 +57,6 @@ pub(super) struct Source<'a, A> {
 }
 
 impl<'a, A: Lane> Source<'a, A> {
-    /// Whether the operand begins at a multiple of so many bytes, as its vectors do then where its pitches are whole vectors.
-    pub fn is_aligned(&self, bytes: usize) -> bool {
-        self.operand.data.as_ptr().addr().is_multiple_of(bytes)
-    }
-
     /// The rows where they lie, from a channel on whose neighbours lie beside it.
     pub fn in_place(&self, channel: usize) -> Planes<'a, A> {
         let [image, _, _, row, column] = self.operand.strides.map(isize::cast_unsigned);
