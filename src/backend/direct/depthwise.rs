@@ -8,9 +8,9 @@
 //! merge slots of the same channels in their order; write the sums into the gradient
 //! ```
 //!
-//! 1. Where channels lie side by side (NHWC), operands are read in place, and blocks one after the other for each call of
-//!    some rows: their lines alternate in memory. What comes from memory is read once in its order first, for a walk from
-//!    position to position is no stream to the processor; a strip of it is to stay in the L2 cache.
+//! 1. Where channels lie side by side (NHWC), operands are read in place, and blocks one after the other for each unit: their
+//!    lines alternate in memory. What comes from memory is read once in its order first, for a walk from position to position
+//!    is no stream to the processor; such a unit is to stay in the L2 cache.
 //! 2. There, blocks begin at cache lines of the input if all positions do alike. Those at both ends of the channels are no
 //!    more aligned than the operands and overlap their neighbours; of each channel one sum counts. No block has fewer
 //!    channels than lanes. A lane does the same sums in the same order in whatever block it is, so bits do not depend on
@@ -39,9 +39,9 @@ use std::ops::Range;
 /// A vector's bytes at most, where packed operands begin.
 const LINE_BYTES: usize = 64;
 
-/// Blocks from which on it pays to read one more for the others to begin at cache lines. 64 channels at 112x112 with stride 2,
-/// four blocks, took as long either way (Zen 5).
-const FEWEST_ALIGNED: usize = 8;
+/// Blocks from which on it pays to read one more for the others to begin at cache lines: five aligned ones of 64 channels at
+/// 112x112, stride 2, took 0.87 ms, four others 0.97 to 1.28; three of 32 channels at 112x112 as long as two (Zen 5, batch 8).
+const FEWEST_ALIGNED: usize = 4;
 
 /// Whether the operands lie as the kernel reads them.
 pub(super) fn can_read<T: Element>(operands: [&View<'_, T>; 2]) -> bool {
@@ -165,27 +165,31 @@ impl<A: Lane> Walker<'_, A> {
     /// Adds the products of some rows of outputs of an image to the sums of their channels: `[kh][kw][channel]`.
     fn add_in_place(&self, image: usize, rows: &Range<usize>, channels: &Range<usize>, sums: &mut [A]) {
         let Walker { shape, plan, units, .. } = *self;
-        let width = &shape.axes()[2];
+        let [_, height, width] = shape.axes();
         let images = image..image + 1;
-        self.for_each_call(rows, |call| {
-            let delta = self.source(0, &images, &call.rows, width.output).in_place(channels.start);
-            let input = self.source(1, &images, &call.met, width.input).in_place(channels.start);
-            let skipped = self.unaligned(&input, channels.len());
-            let count = block_count(channels.len(), skipped, plan.lanes);
-            for first in (0..count).step_by(plan.joined_vectors) {
-                let blocks = [first, first + 1].map(|i| block(channels.len(), skipped, plan.lanes, i.min(count - 1)));
-                let [(start, lanes), (next, lanes_of_next)] = blocks;
-                let operands = [delta.from_channel(start), input.from_channel(start)];
-                let joined = plan.joined_vectors.min(count - first);
-                let blocks = Blocks {
-                    lanes: &[lanes, lanes_of_next][..joined],
-                    apart: next - start,
-                    sums: &mut sums[start..],
-                    pitch: units.slots.groups,
-                };
-                self.call(call, 1, operands, blocks);
-            }
-        });
+        let met = met_rows(height, rows);
+        if met.is_empty() {
+            return;
+        }
+        let delta = self.source(0, &images, rows, width.output).in_place(channels.start);
+        let input = self.source(1, &images, &met, width.input).in_place(channels.start);
+        let skipped = self.unaligned(&input, channels.len());
+        let count = block_count(channels.len(), skipped, plan.lanes);
+        for first in (0..count).step_by(plan.joined_vectors) {
+            let joined = plan.joined_vectors.min(count - first);
+            let blocks = [first, first + joined - 1].map(|i| block(channels.len(), skipped, plan.lanes, i));
+            let [(start, lanes), (last, lanes_of_last)] = blocks;
+            let lanes = [lanes, lanes_of_last];
+            self.for_each_call(rows, |call| {
+                let operands = [
+                    delta.skipping(call.rows.start - rows.start).from_channel(start),
+                    input.skipping(call.met.start - met.start).from_channel(start),
+                ];
+                let sums = &mut sums[start..];
+                let pitch = units.slots.groups;
+                self.call(call, 1, operands, Blocks { lanes: &lanes[..joined], apart: last - start, sums, pitch });
+            });
+        }
     }
 
     /// Channels before the first that begins a cache line in all positions alike; 0 where none does, or where it does not

@@ -18,7 +18,7 @@ const MAX_STEPS: usize = 512;
 /// Elements of the input from which on an operand is taken to come from memory. Where it came from a cache instead, touching
 /// it first doubled the time of the depthwise layer of 256 channels at 28x28 and batch 8, of 1.6M elements; of the one of 32
 /// channels at 112x112, of 3.2M, it took two fifths off (Zen 5, 32 MiB of L3).
-pub(super) const TOUCHED_ELEMENTS: usize = 2 << 20;
+const TOUCHED_ELEMENTS: usize = 2 << 20;
 
 /// Units a problem should have at least, so that a few threads share it where groups are too few to be shared.
 const MIN_UNITS: usize = 16;
