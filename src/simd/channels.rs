@@ -27,8 +27,8 @@ impl<T: Lane> WithSimd for CopyChannels<'_, T> {
 
 /// Packs channels whose positions lie side by side: the vector of channels at each of `len` positions.
 ///
-/// Squares of as many channels as lanes are transposed in registers, where the instruction set can. Elsewhere four channels
-/// at a time, a vector of positions of each, are interleaved to runs of four channels, as
+/// Squares of as many channels as lanes are transposed in registers, where the instruction set can. Elsewhere four
+/// channels at a time, a vector of positions of each, are interleaved to runs of four channels, as
 /// [`Transpose`](super::transpose::Transpose) does; here runs lie a vector apart, and so nothing is checked for each.
 pub(crate) struct TransposeChannels<'a, T, Start> {
     pub source: &'a [T],
@@ -39,8 +39,8 @@ pub(crate) struct TransposeChannels<'a, T, Start> {
     pub out: &'a mut [T],
 }
 
-/// Positions packed for all channels before the next ones are begun: each is written in as many steps as a vector has runs,
-/// meanwhile in the L1 cache.
+/// Positions packed for all channels before the next ones are begun: each is written in as many steps as a vector has
+/// runs, meanwhile in the L1 cache.
 const STRIP: usize = 128;
 
 impl<T: Lane, Start: Fn(usize) -> usize> WithSimd for TransposeChannels<'_, T, Start> {
@@ -100,8 +100,9 @@ impl<T: Lane, Start: Fn(usize) -> usize> WithSimd for TransposeChannels<'_, T, S
     }
 }
 
-/// Reads lines and forgets them: brings them into the caches in their order. 115 GB/s from an L3 cache, where a kernel that
-/// goes from position to position fetches 10 to 60; vectors that cross cache lines would halve what comes from memory (Zen 5).
+/// Reads lines and forgets them: brings them into the caches in their order. 115 GB/s from an L3 cache, where a kernel
+/// that goes from position to position fetches 10 to 60; vectors that cross cache lines would halve what comes from
+/// memory (Zen 5).
 pub(crate) struct Touch<'a, T> {
     /// From the first line on.
     pub data: &'a [T],

@@ -19,13 +19,14 @@
 //! ```
 //!
 //! 1. Lanes never meet: there are no masks, and nothing to add up at the end.
-//! 2. Outputs there are not, beyond both ends of a row, are zeros: the sum is the definition's as long as the columns of the
-//!    input that meet them are finite. That all rows of taps lie in the input is the caller's part.
-//! 3. Out of the L1 cache lines bound it, not multiply-adds. Rows of outputs that go along together share rows of the input:
-//!    of 3x3, two of them load 3 vectors an output instead of 4. Vectors of channels that go along together fetch lines in
-//!    pairs, into twice as many sets of the cache: positions a power of two apart share few of them, and as many lines can be
-//!    on their way as these have places. 512 channels at 14x14 took 0.17 ms one by one, 0.15 in fours of rows, 0.12 by two
-//!    rows and two vectors; 256 at 28x28 with stride 2, 0.18, 0.18, 0.12 (Zen 5, AVX-512, batch 8, all in the L3 cache).
+//! 2. Outputs there are not, beyond both ends of a row, are zeros: the sum is the definition's as long as the columns
+//!    of the input that meet them are finite. That all rows of taps lie in the input is the caller's part.
+//! 3. Out of the L1 cache lines bound it, not multiply-adds. Rows of outputs that go along together share rows of the
+//!    input: of 3x3, two of them load 3 vectors an output instead of 4. Vectors of channels that go along together
+//!    fetch lines in pairs, into twice as many sets of the cache: positions a power of two apart share few of them, and
+//!    as many lines can be on their way as these have places. 512 channels at 14x14 took 0.17 ms one by one, 0.15 in
+//!    fours of rows, 0.12 by two rows and two vectors; 256 at 28x28 with stride 2, 0.18, 0.18, 0.12 (Zen 5, AVX-512,
+//!    batch 8, all in the L3 cache).
 
 use super::tile::Tile;
 use super::{Lane, Registers};
@@ -34,8 +35,9 @@ use std::ops::Range;
 
 pub(crate) use super::slide::{MAX_N, cycles, for_slide_tile};
 
-/// The constants of a kernel. There are all [slide tiles](for_slide_tile) with a step, rows and vectors of 1; of three columns
-/// and up to three rows of taps also those with a step of 2, and with a step of 1 and two rows, of one or two vectors.
+/// The constants of a kernel. There are all [slide tiles](for_slide_tile) with a step, rows and vectors of 1; of three
+/// columns and up to three rows of taps also those with a step of 2, and with a step of 1 and two rows, of one or two
+/// vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sizes {
     /// `V` columns by `N` rows of taps.
@@ -105,8 +107,8 @@ pub(crate) struct Walk {
     /// Outputs of a row, and columns of the input.
     pub outputs: usize,
     pub columns: usize,
-    /// Columns missing before the first: output `x` and tap `v` meet in column `x * STEP + v - lead`. Outputs and columns
-    /// there are not count as zeros.
+    /// Columns missing before the first: output `x` and tap `v` meet in column `x * STEP + v - lead`. Outputs and
+    /// columns there are not count as zeros.
     pub lead: usize,
     /// From an output to the next, and from a row or column of the input that is met to the next.
     pub delta: Pitches,

@@ -8,17 +8,19 @@
 //! merge slots of the same channels in their order; write the sums into the gradient
 //! ```
 //!
-//! 1. Where channels lie side by side (NHWC), operands are read in place, and blocks one after the other for each unit: their
-//!    lines alternate in memory. What comes from memory is read once in its order first, for a walk from position to position
-//!    is no stream to the processor; such a unit is to stay in the L2 cache.
-//! 2. There, blocks begin at cache lines of the input if all positions do alike. Those at both ends of the channels are no
-//!    more aligned than the operands and overlap their neighbours; of each channel one sum counts. No block has fewer
-//!    channels than lanes. A lane does the same sums in the same order in whatever block it is, so bits do not depend on
-//!    addresses. With operands 16 bytes off a line the layer of 512 channels at 14x14 took 0.16 ms instead of 0.12.
-//! 3. Where columns do (NCHW), a unit of a block is transposed first. That costs more than multiplying but makes the rest
-//!    even: any stride and dilation is a step, planes of any width fill the lanes, and nothing is added up across lanes.
-//! 4. What is packed lies in a room that the next slot of the thread takes over, while its cache holds it: with a room for
-//!    each slot the layers of stride 2 took a third longer (Zen 5, batch 8).
+//! 1. Where channels lie side by side (NHWC), operands are read in place, and blocks one after the other for each unit:
+//!    their lines alternate in memory. What comes from memory is read once in its order first, for a walk from position
+//!    to position is no stream to the processor; such a unit is to stay in the L2 cache.
+//! 2. There, blocks begin at cache lines of the input if all positions do alike. Those at both ends of the channels are
+//!    no more aligned than the operands and overlap their neighbours; of each channel one sum counts. No block has
+//!    fewer channels than lanes. A lane does the same sums in the same order in whatever block it is, so bits do not
+//!    depend on addresses. With operands 16 bytes off a line the layer of 512 channels at 14x14 took 0.16 ms instead of
+//!    0.12.
+//! 3. Where columns do (NCHW), a unit of a block is transposed first. That costs more than multiplying but makes the
+//!    rest even: any stride and dilation is a step, planes of any width fill the lanes, and nothing is added up across
+//!    lanes.
+//! 4. What is packed lies in a room that the next slot of the thread takes over, while its cache holds it: with a room
+//!    for each slot the layers of stride 2 took a third longer (Zen 5, batch 8).
 
 use super::depthwise_pack::{Order, Planes, Source};
 use super::depthwise_plan::{DepthwisePlan, RowWalk, Units, met_rows};
@@ -39,8 +41,9 @@ use std::ops::Range;
 /// A vector's bytes at most, where packed operands begin.
 const LINE_BYTES: usize = 64;
 
-/// Blocks from which on it pays to read one more for the others to begin at cache lines: five aligned ones of 64 channels at
-/// 112x112, stride 2, took 0.87 ms, four others 0.97 to 1.28; three of 32 channels at 112x112 as long as two (Zen 5, batch 8).
+/// Blocks from which on it pays to read one more for the others to begin at cache lines: five aligned ones of 64
+/// channels at 112x112, stride 2, took 0.87 ms, four others 0.97 to 1.28; three of 32 channels at 112x112 as long as
+/// two (Zen 5, batch 8).
 const FEWEST_ALIGNED: usize = 4;
 
 /// Whether the operands lie as the kernel reads them.
@@ -121,7 +124,8 @@ impl<A: Lane> Walker<'_, A> {
         }
     }
 
-    /// Reads some channels of all positions of a unit in their order, so that the processor sees a stream and fetches ahead.
+    /// Reads some channels of all positions of a unit in their order, so that the processor sees a stream and fetches
+    /// ahead.
     fn touch(&self, image: usize, rows: &Range<usize>, channels: &Range<usize>) {
         let [_, height, width] = self.shape.axes();
         let of_operands = [(rows.clone(), width.output), (met_rows(height, rows), width.input)];
@@ -192,8 +196,8 @@ impl<A: Lane> Walker<'_, A> {
         }
     }
 
-    /// Channels before the first that begins a cache line in all positions alike; 0 where none does, or where it does not
-    /// matter.
+    /// Channels before the first that begins a cache line in all positions alike; 0 where none does, or where it does
+    /// not matter.
     fn unaligned(&self, input: &Planes<'_, A>, channels: usize) -> usize {
         let lanes = self.plan.lanes;
         let Pitches { row, column, .. } = input.pitches;

@@ -1,4 +1,5 @@
-//! What the depthwise kernel reads: operands whose channels lie side by side, or a packed copy of some of their channels.
+//! What the depthwise kernel reads: operands whose channels lie side by side, or a packed copy of some of their
+//! channels.
 
 use super::operand::Operand;
 use crate::simd::channels::{CopyChannels, TransposeChannels};
@@ -16,8 +17,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// The order of an operand by the strides of its image, channel, depth, row and column; none if neither channels nor
-    /// columns lie side by side.
+    /// The order of an operand by the strides of its image, channel, depth, row and column; none if neither channels
+    /// nor columns lie side by side.
     pub fn of([image, channel, _, row, column]: [isize; 5], width: usize) -> Option<Order> {
         let rising = image >= 0 && row >= 0 && (column >= 1 || width == 1);
         match (channel, column) {
@@ -66,8 +67,8 @@ impl<'a, A: Lane> Source<'a, A> {
         Planes { data: &self.operand.data[start..], pitches: Pitches { plane: image, row, column } }
     }
 
-    /// The rows packed, a vector of channels a position, `plane` elements an image. Lanes beyond the last channel repeat
-    /// it.
+    /// The rows packed, a vector of channels a position, `plane` elements an image. Lanes beyond the last channel
+    /// repeat it.
     pub fn packed<'o>(
         &self,
         isa: Isa,

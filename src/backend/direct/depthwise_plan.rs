@@ -9,28 +9,28 @@ use crate::simd::depthwise::{MAX_N, Sizes, cycles};
 use crate::simd::tile::Tile;
 use std::ops::Range;
 
-/// Vectors of a unit's packed operands, which stay in an L1 cache: with 1024 of them the layer of 256 channels at 28x28,
-/// stride 2, took 0.39 ms instead of 0.30 (Zen 5, AVX-512, f32, batch 8).
+/// Vectors of a unit's packed operands, which stay in an L1 cache: with 1024 of them the layer of 256 channels at
+/// 28x28, stride 2, took 0.39 ms instead of 0.30 (Zen 5, AVX-512, f32, batch 8).
 const UNIT_VECTORS: usize = 512;
 
-/// Elements of both operands together from which on they are taken to come from memory and are touched first. It took a third
-/// off the layers of 25 MB, 32 channels at 112x112 and 128 at 56x56, and more beyond; that of 16 MB, 128 channels at 56x56
-/// with stride 2, would take half as long again (Zen 5, 32 MiB of L3, batch 8).
+/// Elements of both operands together from which on they are taken to come from memory and are touched first. It took a
+/// third off the layers of 25 MB, 32 channels at 112x112 and 128 at 56x56, and more beyond; that of 16 MB, 128 channels
+/// at 56x56 with stride 2, would take half as long again (Zen 5, 32 MiB of L3, batch 8).
 const TOUCHED_ELEMENTS: usize = 5 << 20;
 
-/// Elements of both operands that a strip of rows has which is touched first, all channels together, for them to stay in the
-/// L2 cache.
+/// Elements of both operands that a strip of rows has which is touched first, all channels together, for them to stay
+/// in the L2 cache.
 const STRIP_ELEMENTS: usize = 64 << 10;
 
-/// Units a problem that is not touched should have at least, so that a few threads share it: images are cut only for that.
-/// In strips of 5 rows the layer of 256 channels at 28x28 took 0.23 ms instead of 0.20 (Zen 5, batch 8).
+/// Units a problem that is not touched should have at least, so that a few threads share it: images are cut only for
+/// that. In strips of 5 rows the layer of 256 channels at 28x28 took 0.23 ms instead of 0.20 (Zen 5, batch 8).
 const MIN_UNITS: usize = 8;
 
 /// Channels of a slot, about, at least, that are read in place: lines of fewer are no stream to the processor.
 const STRIP_CHANNELS: usize = 512;
 
-/// Rows of outputs from which on two of them go along together: with fewer, what is left over outweighs what is shared. The
-/// layer of 1024 channels at 7x7 took 0.099 ms instead of 0.094 (Zen 5, batch 8).
+/// Rows of outputs from which on two of them go along together: with fewer, what is left over outweighs what is shared.
+/// The layer of 1024 channels at 7x7 took 0.099 ms instead of 0.094 (Zen 5, batch 8).
 const FEWEST_JOINED_ROWS: usize = 8;
 
 /// Outputs one call of the kernel adds up, about: what bounds the error.
@@ -46,8 +46,8 @@ pub(super) struct DepthwisePlan {
     pub tile: Tile,
     pub lanes: usize,
     pub columns: SlidingAxis,
-    /// Columns of the input from an output to the next within a tile. More than 1 where a tile has all columns of taps, as if
-    /// they were one class.
+    /// Columns of the input from an output to the next within a tile. More than 1 where a tile has all columns of taps,
+    /// as if they were one class.
     pub step: usize,
     /// Rows of outputs that go along together in the kernel, and vectors of channels where they lie side by side.
     pub joined_rows: usize,
@@ -157,8 +157,8 @@ impl DepthwisePlan {
             plan.joined_vectors = if sizes.fits(registers) { 2 } else { 1 };
             return Some(plan);
         }
-        // For each number of columns only the most rows there is room for, or as many as make tiles of equal size: to weigh
-        // every tile would take longer than a small problem.
+        // For each number of columns only the most rows there is room for, or as many as make tiles of equal size: to
+        // weigh every tile would take longer than a small problem.
         let tile = |v: usize| {
             let fits = |&n: &usize| Sizes { tile: Tile { v, n }, step: 1, rows: 1, vectors: 1 }.fits(registers);
             let most = (1..=height.kernel.min(MAX_N[v - 1])).rev().find(fits)?;
@@ -202,7 +202,8 @@ impl DepthwisePlan {
         let chain = |units: &Units| {
             let call = saturating_product([units.images, self.call_rows, width.output]);
             let units_of_slot = units.count(shape).div_ceil(units.slots.unit_parts);
-            // Rows that meet the same rows of taps share calls; at most each row is one, of each image and class of outputs.
+            // Rows that meet the same rows of taps share calls; at most each row is one, of each image and class of
+            // outputs.
             let calls = saturating_product([units_of_slot, units.images, units.rows.min(height.output), classes]);
             call.saturating_add(calls).saturating_add(units.slots.unit_parts)
         };
@@ -232,8 +233,8 @@ impl DepthwisePlan {
         shape.groups() - (shape.groups() - 1) / of_slot * of_slot >= self.lanes
     }
 
-    /// The tiles of taps, each with every class of outputs: `v` columns of a class of them, `n` rows. At the end of a row
-    /// or a column of taps they are smaller.
+    /// The tiles of taps, each with every class of outputs: `v` columns of a class of them, `n` rows. At the end of a
+    /// row or a column of taps they are smaller.
     pub fn tap_tiles(&self, shape: &ConvShape) -> impl Iterator<Item = (usize, TapTile)> + use<> {
         let (axis, Tile { v, n }, tap_step) = (self.columns, self.tile, self.tap_step());
         let [_, height, width] = *shape.axes();
