@@ -153,14 +153,17 @@ impl<T: Lane, const V: usize, const N: usize, const STEP: usize, const R: usize,
         assert!(sizes.fits(Registers { lanes: T::lanes::<S>(), count: S::REGISTER_COUNT }), "{sizes:?} does not fit");
         let sums = self.sum_up(simd);
         let [row, column] = self.sums_pitches;
-        for b in 0..B {
-            let lanes = T::mask(simd, self.lanes[b].clone());
-            // Constant bounds: a loop of unknown length would index the sums, and so keep them in memory.
-            for n in 0..N {
-                for v in 0..V {
+        let mut counted = [T::mask(simd, 0..0); B];
+        for (b, counted) in counted.iter_mut().enumerate() {
+            *counted = T::mask(simd, self.lanes[b].clone());
+        }
+        // Constant bounds: a loop of unknown length would index the sums, and so keep them in memory.
+        for (n, sums) in sums.iter().enumerate() {
+            for (v, sums) in sums.iter().enumerate() {
+                for (b, &sum) in sums.iter().enumerate() {
                     let at = n * row + v * column + b * self.walk.apart;
                     let total = T::as_vectors_mut::<S>(&mut self.sums[at..][..T::lanes::<S>()]).0;
-                    total[0] = T::add(simd, total[0], T::keep(simd, lanes, sums[n][v][b]));
+                    total[0] = T::add(simd, total[0], T::keep(simd, counted[b], sum));
                 }
             }
         }
@@ -271,12 +274,12 @@ impl<T: Lane, S: Simd, const V: usize, const R: usize, const B: usize> Rows<'_, 
     ) {
         for i in 0..(R - 1) * STEP + N {
             let input = vectors::<T, S, B>(self.lines[i], at, self.apart);
-            for n in 0..N {
+            for (n, sums) in sums.iter_mut().enumerate() {
                 for r in 0..R {
-                    for v in 0..V {
+                    for (v, sums) in sums.iter_mut().enumerate() {
                         if r * STEP + n == i && v % STEP == column {
                             for b in 0..B {
-                                sums[n][v][b] = T::mul_add(simd, self.held[r][v / STEP][b], input[b], sums[n][v][b]);
+                                sums[b] = T::mul_add(simd, self.held[r][v / STEP][b], input[b], sums[b]);
                             }
                         }
                     }

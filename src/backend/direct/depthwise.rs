@@ -37,6 +37,7 @@ use crate::simd::tile::Tile;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
 use std::ops::Range;
+use std::slice;
 
 /// A vector's bytes at most, where packed operands begin.
 const LINE_BYTES: usize = 64;
@@ -157,11 +158,12 @@ impl<A: Lane> Walker<'_, A> {
         }
         let planes = units.planes(shape, plan.lanes);
         let [delta_pack, input_pack] = packs;
+        let lanes = 0..plan.lanes;
         let delta = self.source(0, images, rows, width.output).packed(isa, block, plan.lanes, planes[0], delta_pack);
         let input = self.source(1, images, &met, width.input).packed(isa, block, plan.lanes, planes[1], input_pack);
         self.for_each_call(rows, |call| {
             let operands = [delta.skipping(call.rows.start - rows.start), input.skipping(call.met.start - met.start)];
-            let blocks = Blocks { lanes: &[0..plan.lanes], apart: 0, sums, pitch: plan.lanes };
+            let blocks = Blocks { lanes: slice::from_ref(&lanes), apart: 0, sums, pitch: plan.lanes };
             self.call(call, images.len(), operands, blocks);
         });
     }
@@ -186,8 +188,8 @@ impl<A: Lane> Walker<'_, A> {
             let lanes = [lanes, lanes_of_last];
             self.for_each_call(rows, |call| {
                 let operands = [
-                    delta.skipping(call.rows.start - rows.start).from_channel(start),
-                    input.skipping(call.met.start - met.start).from_channel(start),
+                    delta.skipping(call.rows.start - rows.start).at_channel(start),
+                    input.skipping(call.met.start - met.start).at_channel(start),
                 ];
                 let sums = &mut sums[start..];
                 let pitch = units.slots.groups;

@@ -44,7 +44,7 @@ impl<'a, A> Planes<'a, A> {
     }
 
     /// The same from a channel on.
-    pub fn from_channel(&self, channel: usize) -> Planes<'a, A> {
+    pub fn at_channel(&self, channel: usize) -> Planes<'a, A> {
         Planes { data: &self.data[channel..], pitches: self.pitches }
     }
 }
