@@ -131,9 +131,11 @@ impl DepthwisePlan {
         let rows = height.output.div_ceil(bands);
         let units = shape.batch() * pieces(height.output, rows);
         let mut slots = Slots::of_runs(shape, registers.lanes, units);
-        // Of equal sizes, lest the last has fewer channels than lanes.
+        // Of about equal sizes, lest the last has fewer channels than lanes; and of an odd number of vectors, lest the sums of
+        // taps lie a power of two apart, in few sets of the L1 cache.
         let ranges = shape.groups().div_ceil(slots.groups.max(STRIP_CHANNELS));
-        slots.groups = shape.groups().div_ceil(ranges);
+        let vectors = shape.groups().div_ceil(ranges).div_ceil(registers.lanes) | 1;
+        slots.groups = vectors.saturating_mul(registers.lanes);
         slots.run = slots.groups;
         let in_place = Units { images: 1, rows, slots };
         let mut plan = DepthwisePlan {
