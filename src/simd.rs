@@ -4,6 +4,7 @@
 //! need, for `f32` and `f64` alike, on top of pulp. A kernel is a [`pulp::WithSimd`] struct whose `with_simd` is
 //! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
 
+pub(crate) mod channels;
 pub(crate) mod depthwise;
 pub(crate) mod dot;
 pub(crate) mod outer;

@@ -1,7 +1,9 @@
-//! What the depthwise kernel reads: operands whose channels lie side by side, or a packed copy of some of their channels.
+//! What the depthwise kernel reads: operands whose channels lie side by side, or a packed copy of some of their
+//! channels.
 
 use super::operand::Operand;
-use crate::simd::depthwise::{CopyChannels, Pitches, TransposeChannels};
+use crate::simd::channels::{CopyChannels, TransposeChannels};
+use crate::simd::depthwise::Pitches;
 use crate::simd::{Isa, Lane};
 use std::ops::Range;
 
@@ -15,8 +17,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// The order of an operand by the strides of its image, channel, depth, row and column; none if neither channels nor
-    /// columns lie side by side.
+    /// The order of an operand by the strides of its image, channel, depth, row and column; none if neither channels
+    /// nor columns lie side by side.
     pub fn of([image, channel, _, row, column]: [isize; 5], width: usize) -> Option<Order> {
         let rising = image >= 0 && row >= 0 && (column >= 1 || width == 1);
         match (channel, column) {
@@ -40,6 +42,11 @@ impl<'a, A> Planes<'a, A> {
     pub fn skipping(&self, rows: usize) -> Planes<'a, A> {
         Planes { data: &self.data[rows * self.pitches.row..], pitches: self.pitches }
     }
+
+    /// The same from a channel on.
+    pub fn at_channel(&self, channel: usize) -> Planes<'a, A> {
+        Planes { data: &self.data[channel..], pitches: self.pitches }
+    }
 }
 
 /// An operand, and which of its rows are read.
@@ -51,11 +58,6 @@ pub(super) struct Source<'a, A> {
 }
 
 impl<'a, A: Lane> Source<'a, A> {
-    /// Whether the operand begins at a multiple of so many bytes, as its vectors do then where its pitches are whole vectors.
-    pub fn is_aligned(&self, bytes: usize) -> bool {
-        self.operand.data.as_ptr().addr().is_multiple_of(bytes)
-    }
-
     /// The rows where they lie, from a channel on whose neighbours lie beside it.
     pub fn in_place(&self, channel: usize) -> Planes<'a, A> {
         let [image, _, _, row, column] = self.operand.strides.map(isize::cast_unsigned);
@@ -65,8 +67,8 @@ impl<'a, A: Lane> Source<'a, A> {
         Planes { data: &self.operand.data[start..], pitches: Pitches { plane: image, row, column } }
     }
 
-    /// The rows packed, a vector of channels a position, `plane` elements an image. Lanes beyond the last channel repeat
-    /// it.
+    /// The rows packed, a vector of channels a position, `plane` elements an image. Lanes beyond the last channel
+    /// repeat it.
     pub fn packed<'o>(
         &self,
         isa: Isa,
@@ -82,15 +84,18 @@ impl<'a, A: Lane> Source<'a, A> {
         let channels_lie_together = operand.strides[1] == 1 && channels.len() == lanes;
         for (image, out) in self.images.clone().zip(out.chunks_mut(plane)) {
             let start = |row: usize, c: usize| operand.row([image, (channels.start + c).min(channels.end - 1), 0, row]);
+            let transpose = |row: usize, len: usize, out: &mut [A]| {
+                let first = start(row, 0).cast_unsigned();
+                let (source, pitch, channels) = (operand.data, operand.strides[1], channels.len());
+                isa.run(TransposeChannels { source, first, pitch, channels, len, out });
+            };
             if rows_lie_together && columns_lie_together {
-                let start = |c: usize| start(self.rows.start, c).cast_unsigned();
-                isa.run(TransposeChannels { source: operand.data, start, len: self.rows.len() * width, out });
+                transpose(self.rows.start, self.rows.len() * width, out);
                 continue;
             }
             for (y, out) in self.rows.clone().zip(out.chunks_exact_mut(row)) {
                 if columns_lie_together {
-                    let start = |c: usize| start(y, c).cast_unsigned();
-                    isa.run(TransposeChannels { source: operand.data, start, len: width, out });
+                    transpose(y, width, out);
                     continue;
                 }
                 if channels_lie_together {

@@ -145,7 +145,7 @@ mod tests {
             (AVX512, "mb8ic3ih224oc64oh112kh7sh2ph3", &[(Planar, [2, 8]), (Outer, [4, 3])]),
             // Depthwise: rows where they lie, or channels, if one of them is contiguous.
             (AVX512, "mb8g32ic32ih112oc32oh112kh3ph1", &[(Slide, [3, 3]), (Depthwise, [3, 3]), (Dot, [3, 3])]),
-            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [2, 3]), (Dot, [1, 9])]),
+            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [3, 3]), (Dot, [1, 9])]),
             // One channel.
             (AVX512, "mb1ic1ih512oc1oh510kh3", &[(Slide, [3, 3]), (Dot, [3, 3])]),
         ];

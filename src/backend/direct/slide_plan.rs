@@ -18,7 +18,7 @@ const MAX_STEPS: usize = 512;
 /// Elements of the input from which on an operand is taken to come from memory. Where it came from a cache instead, touching
 /// it first doubled the time of the depthwise layer of 256 channels at 28x28 and batch 8, of 1.6M elements; of the one of 32
 /// channels at 112x112, of 3.2M, it took two fifths off (Zen 5, 32 MiB of L3).
-pub(super) const TOUCHED_ELEMENTS: usize = 2 << 20;
+const TOUCHED_ELEMENTS: usize = 2 << 20;
 
 /// Elements of a plane of delta and one of the input that an L1 cache of 48 KiB holds. Where several channels meet, each
 /// plane is read again for each of the other operand; layers of 1 or 3 channels with planes of 23, 50 and 325 thousand

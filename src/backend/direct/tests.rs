@@ -19,7 +19,7 @@ use crate::tensor::{Layout, View, ViewMut};
 /// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
 /// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel, and large kernels whose taps
 /// are dealt out.
-const SHAPES: [&str; 22] = [
+const SHAPES: [&str; 26] = [
     "mb3ic37ih9oc70oh9kh1",
     "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
     "mb2g3ic15ih8oc60oh8kh1",
@@ -42,6 +42,10 @@ const SHAPES: [&str; 22] = [
     "mb1ic1ih75oc1oh45kh31",
     "mb1ic1id5ih50oc2od3oh40kd3kh11",
     "mb3g47ic47ih3iw14oc47oh3ow21kh3kw2sh1ph2pw3dh2dw0",
+    "mb2g144ic144ih19iw9oc144oh19ow9kh3ph1",
+    "mb2g80ic80ih11oc80oh6kh3sh2ph1",
+    "mb2g33ic33ih8iw9oc33oh3ow4kh3sh2",
+    "mb1g70ic70ih13oc70oh15kh5ph3",
 ];
 
 /// The kernels there are for a shape.
@@ -98,4 +102,38 @@ fn every_kernel_agrees<T: Element>() {
 fn every_kernel_agrees_with_the_definition() {
     every_kernel_agrees::<f32>();
     every_kernel_agrees::<f64>();
+}
+
+#[test]
+fn depthwise_bits_do_not_depend_on_addresses() {
+    // Channels lie side by side and make whole vectors, which begin at cache lines where they can.
+    for text in ["mb2g128ic128ih12oc128oh12kh3ph1", "mb1g64ic64ih15oc64oh8kh3sh2ph1", "mb1g96ic96ih9oc96oh9kh5ph2"] {
+        let shape: ConvShape = text.parse().unwrap();
+        let [input_dims, delta_dims] = [shape.input_dims(), shape.output_dims()];
+        let numbers = |dims: &[usize]| -> Vec<f32> {
+            (0..dims.iter().product::<usize>() + 16).map(|i| ((i * 7919) % 1013) as f32 / 997.0).collect()
+        };
+        for isa in Isa::available() {
+            let kernel = Kernel::Depthwise(DepthwisePlan::new(&shape, isa.registers::<f32>()).unwrap());
+            let compute = |input_at: usize, delta_at: usize| {
+                let of = |dims: &[usize], at: usize| [vec![0.0; at], numbers(dims)].concat();
+                let (input, delta) = (of(&input_dims, input_at), of(&delta_dims, delta_at));
+                let input = &input[input_at..][..input_dims.iter().product()];
+                let delta = &delta[delta_at..][..delta_dims.iter().product()];
+                let mut gradient = vec![0.0; shape.weights_len()];
+                let input = View::new(input, &input_dims, Layout::Nhwc).unwrap();
+                let delta = View::new(delta, &delta_dims, Layout::Nhwc).unwrap();
+                let out = ViewMut::new(&mut gradient, &shape.weights_dims(), Layout::Nchw).unwrap();
+                let problem = WeightGradient::new(&shape, input, delta, out, Update::overwrite()).unwrap();
+                assert!(can_read(&kernel, &problem));
+                run(&kernel, problem, isa, &mut vec![0.0; kernel.scratch_len(&shape)]);
+                gradient.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let expected = compute(0, 0);
+            for at in 1..16 {
+                assert_eq!(compute(at, 0), expected, "{text} on {isa}, input {at} elements later");
+                assert_eq!(compute(at, 16 - at), expected, "{text} on {isa}, both operands later");
+            }
+        }
+    }
 }
