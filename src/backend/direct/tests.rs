@@ -18,7 +18,7 @@ use crate::tensor::{Layout, View, ViewMut};
 
 /// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
 /// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel.
-const SHAPES: [&str; 20] = [
+const SHAPES: [&str; 21] = [
     "mb3ic37ih9oc70oh9kh1",
     "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
     "mb2g3ic15ih8oc60oh8kh1",
@@ -39,6 +39,7 @@ const SHAPES: [&str; 20] = [
     "mb3g21ic21ih20oc21oh10kh3sh2ph1",
     "mb1ic1ih90oc2oh84kh7",
     "mb3g47ic47ih3iw14oc47oh3ow21kh3kw2sh1ph2pw3dh2dw0",
+    "mb3g47ic47id1ih3iw14oc47od1oh3ow21kd1kh3kw2sd1sh3sw1pd1ph2pw3dd0dh2",
 ];
 
 /// The kernels there are for a shape.
