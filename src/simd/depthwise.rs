@@ -22,11 +22,20 @@
 //! 3. Few loads matter because vectors of channels begin anywhere: one that crosses a cache line takes a cycle and a half.
 //!    With a load for each tap the layer of 16 channels at 56x56 took 11.6 cycles an output (Zen 5, AVX-512).
 
+use super::slide::{first_vector, hand_down, holds, reach};
+use super::tile::{Tile, expect_registers};
 use super::transpose::{RUN, SQUARE, has_squares, transpose_vectors};
-use super::{Lane, slide};
+use super::{Lane, Registers, slide};
 use pulp::{Simd, WithSimd};
 
-pub(crate) use slide::{MAX_N, cycles, fits, for_slide_tile};
+pub(crate) use slide::{MAX_N, cycles, for_slide_tile};
+
+/// Whether the kernel of a tile keeps its sums in registers, beside the outputs held and one vector of the input.
+///
+/// With 16 registers 2x6, 3x4 and 5x2 do, 2x7, 3x5 and 4x3 store sums at every step. With 32 all tiles do (rustc 1.95).
+pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
+    v * n + v < registers.count
+}
 
 /// Elements from a plane, a row, a column to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +80,7 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for DepthwiseTile<'_, T, 
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        expect_registers::<T, S>(Tile { v: V, n: N }, fits);
         let sums = self.sum_up(simd);
         let [row, column] = self.sums_pitches;
         // Constant bounds: a loop of unknown length would index the sums, and so keep them in memory.
@@ -90,43 +100,42 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
         let walk = self.walk;
         let lanes = T::lanes::<S>();
         let zero = T::splat(simd, T::default());
-        // Columns that meet one more output, and the others.
-        let meeting = walk.columns.min(walk.outputs.saturating_sub(walk.first));
-        let line_len = (walk.columns - 1) * walk.input.column + lanes;
+        let outputs = walk.outputs.min(walk.first + walk.columns);
+        let delta_len = reach(outputs, walk.delta.column, lanes);
+        let line_len = reach(walk.columns, walk.input.column, lanes);
         let mut sums = [[zero; V]; N];
         for plane in 0..walk.planes {
             for row in 0..walk.rows {
-                let delta = &self.delta[plane * walk.delta.plane + row * walk.delta.row..];
+                let delta = &self.delta[plane * walk.delta.plane + row * walk.delta.row..][..delta_len];
                 let input = &self.input[plane * walk.input.plane + row * walk.input.row..];
-                // Of one length, so that one check a column serves all of them.
-                let lines: [&[T]; N] = std::array::from_fn(|n| &input[n * walk.tap_row..][..line_len]);
-                let output = |x: usize| T::as_vectors::<S>(&delta[x * walk.delta.column..][..lanes]).0[0];
+                let mut lines: [&[T]; N] = [&[]; N];
+                for n in 0..N {
+                    lines[n] = &input[n * walk.tap_row..][..line_len];
+                }
                 let mut held = [zero; V];
                 for (v, held) in held.iter_mut().enumerate().take(walk.first) {
-                    if walk.first - 1 - v < walk.outputs {
-                        *held = output(walk.first - 1 - v);
+                    let at = (walk.first - 1 - v) * walk.delta.column;
+                    if holds(delta_len, at, lanes) {
+                        *held = first_vector::<T, S>(&delta[at..]);
                     }
                 }
-                for column in 0..meeting {
-                    hand_down(&mut held, output(walk.first + column));
-                    add(simd, &held, &lines, column * walk.input.column, &mut sums);
+                let mut delta_at = walk.first * walk.delta.column;
+                let mut at = 0;
+                while holds(delta_len, delta_at, lanes) && holds(line_len, at, lanes) {
+                    hand_down(&mut held, first_vector::<T, S>(&delta[delta_at..]));
+                    add(simd, &held, &lines, at, &mut sums);
+                    delta_at += walk.delta.column;
+                    at += walk.input.column;
                 }
-                for column in meeting..walk.columns {
+                while V > 1 && holds(line_len, at, lanes) {
                     hand_down(&mut held, zero);
-                    add(simd, &held, &lines, column * walk.input.column, &mut sums);
+                    add(simd, &held, &lines, at, &mut sums);
+                    at += walk.input.column;
                 }
             }
         }
         sums
     }
-}
-
-#[inline(always)]
-fn hand_down<X: Copy, const V: usize>(held: &mut [X; V], next: X) {
-    for v in (1..V).rev() {
-        held[v] = held[v - 1];
-    }
-    held[0] = next;
 }
 
 /// Adds the products of one column of the input.
@@ -139,7 +148,7 @@ fn add<T: Lane, S: Simd, const V: usize, const N: usize>(
     sums: &mut [[T::Vector<S>; V]; N],
 ) {
     for n in 0..N {
-        let input = T::as_vectors::<S>(&lines[n][at..][..T::lanes::<S>()]).0[0];
+        let input = first_vector::<T, S>(&lines[n][at..]);
         for v in 0..V {
             sums[n][v] = T::mul_add(simd, held[v], input, sums[n][v]);
         }

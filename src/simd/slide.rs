@@ -111,38 +111,82 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
     fn sum_up<S: Simd>(&self, simd: S) -> [[T::Vector<S>; V]; N] {
         let lanes = T::lanes::<S>();
         let walk = self.walk;
-        let line_len = N - 1 + lanes;
         let outputs = T::mask(simd, self.outputs.clone());
         let meets: [T::Mask<S>; N] = std::array::from_fn(|n| T::mask(simd, self.meets[n].clone()));
         let zero = T::splat(simd, T::default());
+        // Slices that end with the last row read, so that a walk ends where they do.
+        let delta_rows = walk.delta_rows.min(walk.first + walk.input_rows);
+        let delta_len = reach(delta_rows, walk.delta_row, lanes);
+        let line_len = N - 1 + lanes;
+        let input_len = reach(walk.input_rows, walk.input_row, line_len);
         let mut sums = [[zero; V]; N];
         for plane in 0..walk.planes {
-            let delta = &self.delta[plane * walk.delta_plane..];
-            let input = &self.input[plane * walk.input_plane..];
-            let row_of_delta = |row: usize| {
-                if row >= walk.delta_rows {
-                    return zero;
-                }
-                T::keep(simd, outputs, T::as_vectors::<S>(&delta[row * walk.delta_row..][..lanes]).0[0])
-            };
+            let delta = &self.delta[plane * walk.delta_plane..][..delta_len];
+            let input = &self.input[plane * walk.input_plane..][..input_len];
             let mut held = [zero; V];
             for (v, held) in held.iter_mut().enumerate().take(walk.first) {
-                *held = row_of_delta(walk.first - 1 - v);
+                let at = (walk.first - 1 - v) * walk.delta_row;
+                if holds(delta_len, at, lanes) {
+                    *held = T::keep(simd, outputs, first_vector::<T, S>(&delta[at..]));
+                }
             }
-            for row in 0..walk.input_rows {
-                for v in (1..V).rev() {
-                    held[v] = held[v - 1];
-                }
-                held[0] = row_of_delta(walk.first + row);
-                let line = &input[row * walk.input_row..][..line_len];
-                for n in 0..N {
-                    let numbers = T::keep(simd, meets[n], T::as_vectors::<S>(&line[n..][..lanes]).0[0]);
-                    for v in 0..V {
-                        sums[n][v] = T::mul_add(simd, held[v], numbers, sums[n][v]);
-                    }
-                }
+            let mut delta_at = walk.first * walk.delta_row;
+            let mut at = 0;
+            while holds(delta_len, delta_at, lanes) && holds(input_len, at, line_len) {
+                hand_down(&mut held, T::keep(simd, outputs, first_vector::<T, S>(&delta[delta_at..])));
+                add(simd, &held, &input[at..], &meets, &mut sums);
+                delta_at += walk.delta_row;
+                at += walk.input_row;
+            }
+            while V > 1 && holds(input_len, at, line_len) {
+                hand_down(&mut held, zero);
+                add(simd, &held, &input[at..], &meets, &mut sums);
+                at += walk.input_row;
             }
         }
         sums
     }
+}
+
+/// Hands the vectors held down by one, and takes the next.
+#[inline(always)]
+pub(super) fn hand_down<X: Copy, const V: usize>(held: &mut [X; V], next: X) {
+    for v in (1..V).rev() {
+        held[v] = held[v - 1];
+    }
+    held[0] = next;
+}
+
+/// Adds the products of one row of the input.
+#[inline(always)]
+fn add<T: Lane, S: Simd, const V: usize, const N: usize>(
+    simd: S,
+    held: &[T::Vector<S>; V],
+    line: &[T],
+    meets: &[T::Mask<S>; N],
+    sums: &mut [[T::Vector<S>; V]; N],
+) {
+    for n in 0..N {
+        let numbers = T::keep(simd, meets[n], first_vector::<T, S>(&line[n..]));
+        for v in 0..V {
+            sums[n][v] = T::mul_add(simd, held[v], numbers, sums[n][v]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn first_vector<T: Lane, S: Simd>(line: &[T]) -> T::Vector<S> {
+    T::as_vectors::<S>(&line[..T::lanes::<S>()]).0[0]
+}
+
+/// Elements from the first of `count` lines to the end of the last one, each of `len`.
+#[inline(always)]
+pub(super) fn reach(count: usize, pitch: usize, len: usize) -> usize {
+    count.checked_sub(1).map_or(0, |before| before * pitch + len)
+}
+
+/// Whether `len` elements from `at` on lie in a slice of `all`.
+#[inline(always)]
+pub(super) fn holds(all: usize, at: usize, len: usize) -> bool {
+    at <= all && all - at >= len
 }
