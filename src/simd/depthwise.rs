@@ -100,6 +100,7 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
         let walk = self.walk;
         let lanes = T::lanes::<S>();
         let zero = T::splat(simd, T::default());
+        // Slices that end with the last output and the last column read, so that a walk ends where they do.
         let outputs = walk.outputs.min(walk.first + walk.columns);
         let delta_len = reach(outputs, walk.delta.column, lanes);
         let line_len = reach(walk.columns, walk.input.column, lanes);
@@ -108,6 +109,7 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
             for row in 0..walk.rows {
                 let delta = &self.delta[plane * walk.delta.plane + row * walk.delta.row..][..delta_len];
                 let input = &self.input[plane * walk.input.plane + row * walk.input.row..];
+                // Of one length, so that one check a column serves all of them, and ends the loop as well.
                 let mut lines: [&[T]; N] = [&[]; N];
                 for n in 0..N {
                     lines[n] = &input[n * walk.tap_row..][..line_len];
@@ -127,6 +129,7 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
                     delta_at += walk.delta.column;
                     at += walk.input.column;
                 }
+                // With one output held there is nothing left to meet.
                 while V > 1 && holds(line_len, at, lanes) {
                     hand_down(&mut held, zero);
                     add(simd, &held, &lines, at, &mut sums);

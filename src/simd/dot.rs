@@ -13,10 +13,10 @@ use super::tile::{Tile, expect_registers};
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
-/// Whether the kernel of a tile keeps its sums in registers.
+/// Whether the kernel of a tile keeps its sums in registers, beside the vectors of delta and one of the input.
 ///
-/// With 32 registers 3x5 (216 of 240 GFLOP/s) and all below 16 sums do, 4x4 and 2x8 fall to half. With 16 registers 3x4
-/// (114 of 120) does; 2x6 and 4x3, of as many sums, do not (Zen 5, f32, rustc 1.95).
+/// With 32 registers all tiles do. With 16, 1x14, 2x6 and 3x4 do, which need all but one or none (rustc 1.95). Pointers of
+/// streams beyond a dozen lie in memory and are read again at every step, which is little beside the loads themselves.
 pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
     v * n + v < registers.count
 }

@@ -18,7 +18,8 @@
 //! 1. Operands are read where they lie: nothing is packed. Masks, one for each shift, keep out of the lanes what is padding
 //!    or belongs to the next row. Rows of delta that there are not, above the first and below the last, are zeros: the sum
 //!    is the definition's as long as the rows of the input that meet them are finite.
-//! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row.
+//! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row,
+//!    which is the end of the loop as well. Rows below the last of delta have a loop of their own.
 //!
 //! On AVX-512 a mask is part of the load. The loop for 3 x 3 is 4 loads and 9 multiply-adds with all sums in registers,
 //! beside the copies that hand rows down, which cost no execution unit.
@@ -42,10 +43,14 @@ macro_rules! for_slide_tile {
 }
 pub(crate) use for_slide_tile;
 
-/// Whether the kernel of a tile keeps its sums in registers, beside the rows held, one of the input and the masks, which
-/// have registers of their own where there are 32: there 5x5 and 6x4, which need 31, do (rustc 1.95).
+/// Whether the kernel of a tile keeps its sums in registers.
+///
+/// With 32 registers masks have registers of their own: 5x5 and 6x4, which need 31 with the rows held and one of the input,
+/// do. With 16, a mask for each shift and one for the outputs need some, too; two of them may lie in memory, where they are
+/// operands: 3x3 and 1x7. Without 3x3, depthwise layers with such kernels take half as long again; more masks in memory
+/// brought kernels of 5 to 15 on an image nothing (AVX2 on Zen 5, rustc 1.95).
 pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
-    let masks = if registers.count >= 32 { 0 } else { 2 };
+    let masks = if registers.count >= 32 { 0 } else { n };
     v * n + v + masks < registers.count
 }
 
@@ -138,6 +143,7 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
                 delta_at += walk.delta_row;
                 at += walk.input_row;
             }
+            // With one row held there is nothing left to meet.
             while V > 1 && holds(input_len, at, line_len) {
                 hand_down(&mut held, zero);
                 add(simd, &held, &input[at..], &meets, &mut sums);
