@@ -47,8 +47,8 @@ pub(crate) use for_slide_tile;
 ///
 /// With 32 registers masks have registers of their own: 5x5 and 6x4, which need 31 with the rows held and one of the input,
 /// do. With 16, a mask for each shift and one for the outputs need some, too; two of them may lie in memory, where they are
-/// operands: 3x3 and 1x7. Without 3x3, the depthwise layer of 32 channels at 56x56 took half as long again; more masks in memory
-/// brought kernels of 5 to 15 on an image nothing (AVX2 on Zen 5, rustc 1.95).
+/// operands: 3x3 and 1x7. Without 3x3, the depthwise layer of 32 channels at 56x56 took half as long
+/// again; more masks in memory brought kernels of 5 to 15 on an image nothing (AVX2 on Zen 5, rustc 1.95).
 pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
     let masks = if registers.count >= 32 { 0 } else { n };
     v * n + v + masks < registers.count

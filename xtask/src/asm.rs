@@ -10,7 +10,8 @@
 //! 1. it writes no vector to the stack: what it would read again are sums;
 //! 2. it reads [few](MULTIPLY_ADDS_OF_CONSTANT) from there: with 16 registers the masks of a sliding kernel have not always
 //!    one, and are operands in memory, which cost a load and no more;
-//! 3. it has no way out into a panic: bounds are checked once for all streams of a step, by the comparison that ends the loop.
+//! 3. it has no way out into a panic: bounds are checked once for all streams of a step, by the comparison that ends the
+//!    loop.
 
 mod hot_loop;
 mod innermost;
