@@ -22,7 +22,7 @@
 //! 3. Few loads matter because vectors of channels begin anywhere: one that crosses a cache line takes a cycle and a half.
 //!    With a load for each tap the layer of 16 channels at 56x56 took 11.6 cycles an output (Zen 5, AVX-512).
 
-use super::slide::{first_vector, hand_down, holds, reach};
+use super::slide::{first_vector, hand_down, holds};
 use super::tile::{Tile, expect_registers};
 use super::transpose::{RUN, SQUARE, has_squares, transpose_vectors};
 use super::{Lane, Registers, slide};
@@ -100,37 +100,41 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
         let walk = self.walk;
         let lanes = T::lanes::<S>();
         let zero = T::splat(simd, T::default());
-        // Slices that end with the last output and the last column read, so that a walk ends where they do.
-        let outputs = walk.outputs.min(walk.first + walk.columns);
-        let delta_len = reach(outputs, walk.delta.column, lanes);
-        let line_len = reach(walk.columns, walk.input.column, lanes);
+        // Columns that meet one more output; behind them are those that meet outputs held only, if more than one is.
+        let meeting = walk.columns.min(walk.outputs.saturating_sub(walk.first));
+        let columns = if V > 1 { walk.columns } else { meeting };
+        let line_len = (walk.columns - 1) * walk.input.column + lanes;
         let mut sums = [[zero; V]; N];
         for plane in 0..walk.planes {
             for row in 0..walk.rows {
-                let delta = &self.delta[plane * walk.delta.plane + row * walk.delta.row..][..delta_len];
+                let delta = &self.delta[plane * walk.delta.plane + row * walk.delta.row..];
                 let input = &self.input[plane * walk.input.plane + row * walk.input.row..];
-                // Of one length, so that one check a column serves all of them, and ends the loop as well.
+                // Of one length, so that one comparison a column serves all of them.
                 let mut lines: [&[T]; N] = [&[]; N];
                 for n in 0..N {
                     lines[n] = &input[n * walk.tap_row..][..line_len];
                 }
                 let mut held = [zero; V];
                 for (v, held) in held.iter_mut().enumerate().take(walk.first) {
-                    let at = (walk.first - 1 - v) * walk.delta.column;
-                    if holds(delta_len, at, lanes) {
-                        *held = first_vector::<T, S>(&delta[at..]);
+                    let output = walk.first - 1 - v;
+                    if output < walk.outputs {
+                        *held = first_vector::<T, S>(&delta[output * walk.delta.column..]);
                     }
                 }
-                let mut delta_at = walk.first * walk.delta.column;
-                let mut at = 0;
-                while holds(delta_len, delta_at, lanes) && holds(line_len, at, lanes) {
+                let (mut delta_at, mut at) = (walk.first * walk.delta.column, 0);
+                for _ in 0..meeting {
+                    if !(holds(delta.len(), delta_at, lanes) && holds(line_len, at, lanes)) {
+                        break;
+                    }
                     hand_down(&mut held, first_vector::<T, S>(&delta[delta_at..]));
                     add(simd, &held, &lines, at, &mut sums);
                     delta_at += walk.delta.column;
                     at += walk.input.column;
                 }
-                // With one output held there is nothing left to meet.
-                while V > 1 && holds(line_len, at, lanes) {
+                for _ in meeting..columns {
+                    if !holds(line_len, at, lanes) {
+                        break;
+                    }
                     hand_down(&mut held, zero);
                     add(simd, &held, &lines, at, &mut sums);
                     at += walk.input.column;

@@ -119,35 +119,39 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
         let outputs = T::mask(simd, self.outputs.clone());
         let meets: [T::Mask<S>; N] = std::array::from_fn(|n| T::mask(simd, self.meets[n].clone()));
         let zero = T::splat(simd, T::default());
-        // Slices that end with the last row read, so that a walk ends where they do.
-        let delta_rows = walk.delta_rows.min(walk.first + walk.input_rows);
-        let delta_len = reach(delta_rows, walk.delta_row, lanes);
         let line_len = N - 1 + lanes;
-        let input_len = reach(walk.input_rows, walk.input_row, line_len);
+        // Rows of the input that meet one more row of delta; below them are those that meet rows held only, if more than one is.
+        let meeting = walk.input_rows.min(walk.delta_rows.saturating_sub(walk.first));
+        let input_rows = if V > 1 { walk.input_rows } else { meeting };
         let mut sums = [[zero; V]; N];
         for plane in 0..walk.planes {
-            let delta = &self.delta[plane * walk.delta_plane..][..delta_len];
-            let input = &self.input[plane * walk.input_plane..][..input_len];
+            let delta = &self.delta[plane * walk.delta_plane..];
+            let input = &self.input[plane * walk.input_plane..];
             let mut held = [zero; V];
             for (v, held) in held.iter_mut().enumerate().take(walk.first) {
-                let at = (walk.first - 1 - v) * walk.delta_row;
-                if holds(delta_len, at, lanes) {
-                    *held = T::keep(simd, outputs, first_vector::<T, S>(&delta[at..]));
+                let row = walk.first - 1 - v;
+                if row < walk.delta_rows {
+                    *held = T::keep(simd, outputs, first_vector::<T, S>(&delta[row * walk.delta_row..]));
                 }
             }
-            let mut delta_at = walk.first * walk.delta_row;
-            let mut at = 0;
-            while holds(delta_len, delta_at, lanes) && holds(input_len, at, line_len) {
+            // Places, not rows, are what is stepped and compared: a product a row would be a third of a small step.
+            let (mut delta_at, mut at) = (walk.first.wrapping_mul(walk.delta_row), 0_usize);
+            for _ in 0..meeting {
+                if !(holds(delta.len(), delta_at, lanes) && holds(input.len(), at, line_len)) {
+                    break;
+                }
                 hand_down(&mut held, T::keep(simd, outputs, first_vector::<T, S>(&delta[delta_at..])));
                 add(simd, &held, &input[at..], &meets, &mut sums);
-                delta_at += walk.delta_row;
-                at += walk.input_row;
+                delta_at = delta_at.wrapping_add(walk.delta_row);
+                at = at.wrapping_add(walk.input_row);
             }
-            // With one row held there is nothing left to meet.
-            while V > 1 && holds(input_len, at, line_len) {
+            for _ in meeting..input_rows {
+                if !holds(input.len(), at, line_len) {
+                    break;
+                }
                 hand_down(&mut held, zero);
                 add(simd, &held, &input[at..], &meets, &mut sums);
-                at += walk.input_row;
+                at = at.wrapping_add(walk.input_row);
             }
         }
         sums
@@ -183,12 +187,6 @@ fn add<T: Lane, S: Simd, const V: usize, const N: usize>(
 #[inline(always)]
 pub(super) fn first_vector<T: Lane, S: Simd>(line: &[T]) -> T::Vector<S> {
     T::as_vectors::<S>(&line[..T::lanes::<S>()]).0[0]
-}
-
-/// Elements from the first of `count` lines to the end of the last one, each of `len`.
-#[inline(always)]
-pub(super) fn reach(count: usize, pitch: usize, len: usize) -> usize {
-    count.checked_sub(1).map_or(0, |before| before * pitch + len)
 }
 
 /// Whether `len` elements from `at` on lie in a slice of `all`.
