@@ -100,7 +100,7 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
         let walk = self.walk;
         let lanes = T::lanes::<S>();
         let zero = T::splat(simd, T::default());
-        // Columns that meet one more output; behind them are those that meet outputs held only, if more than one is.
+        // Columns that meet one more output. Those behind them meet outputs held only, and none if one is held.
         let meeting = walk.columns.min(walk.outputs.saturating_sub(walk.first));
         let columns = if V > 1 { walk.columns } else { meeting };
         let line_len = (walk.columns - 1) * walk.input.column + lanes;
@@ -123,6 +123,7 @@ impl<T: Lane, const V: usize, const N: usize> DepthwiseTile<'_, T, V, N> {
                 }
                 let (mut delta_at, mut at) = (walk.first * walk.delta.column, 0);
                 for _ in 0..meeting {
+                    // Holds always; and tells the compiler that the loads lie inside.
                     if !(holds(delta.len(), delta_at, lanes) && holds(line_len, at, lanes)) {
                         break;
                     }

@@ -18,8 +18,8 @@
 //! 1. Operands are read where they lie: nothing is packed. Masks, one for each shift, keep out of the lanes what is padding
 //!    or belongs to the next row. Rows of delta that there are not, above the first and below the last, are zeros: the sum
 //!    is the definition's as long as the rows of the input that meet them are finite.
-//! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row,
-//!    which is the end of the loop as well. Rows below the last of delta have a loop of their own.
+//! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row.
+//!    Rows below the last of delta have a loop of their own. Rows are counted, for a pitch may be zero and end nothing.
 //!
 //! On AVX-512 a mask is part of the load. The loop for 3 x 3 is 4 loads and 9 multiply-adds with all sums in registers,
 //! beside the copies that hand rows down, which cost no execution unit.
@@ -120,7 +120,7 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
         let meets: [T::Mask<S>; N] = std::array::from_fn(|n| T::mask(simd, self.meets[n].clone()));
         let zero = T::splat(simd, T::default());
         let line_len = N - 1 + lanes;
-        // Rows of the input that meet one more row of delta; below them are those that meet rows held only, if more than one is.
+        // Rows of the input that meet one more row of delta. Those below them meet rows held only, and none if one is held.
         let meeting = walk.input_rows.min(walk.delta_rows.saturating_sub(walk.first));
         let input_rows = if V > 1 { walk.input_rows } else { meeting };
         let mut sums = [[zero; V]; N];
@@ -134,9 +134,10 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
                     *held = T::keep(simd, outputs, first_vector::<T, S>(&delta[row * walk.delta_row..]));
                 }
             }
-            // Places, not rows, are what is stepped and compared: a product a row would be a third of a small step.
+            // Places are stepped, not computed from rows. They wrap behind the last row, whose pitch may be anything.
             let (mut delta_at, mut at) = (walk.first.wrapping_mul(walk.delta_row), 0_usize);
             for _ in 0..meeting {
+                // Holds always; and tells the compiler that the loads lie inside.
                 if !(holds(delta.len(), delta_at, lanes) && holds(input.len(), at, line_len)) {
                     break;
                 }

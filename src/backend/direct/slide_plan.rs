@@ -266,9 +266,8 @@ impl SlidePlan {
     }
 }
 
-/// Cycles beside its steps that a call of the kernel takes, finding and perhaps copying its operands included, and a plane of
-/// it: 450 fit what a dozen tiles took on 15 images and 5 depthwise layers (Zen 5, AVX-512).
-const CALL_CYCLES: f64 = 450.0;
+/// Cycles beside its steps that a call of the kernel takes, finding its operands included, and a plane of it.
+const CALL_CYCLES: f64 = 600.0;
 const PLANE_CYCLES: f64 = 20.0;
 
 /// Cycles in which the lanes of a sum are added up.
