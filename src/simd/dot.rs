@@ -13,12 +13,12 @@ use super::tile::{Tile, expect_registers};
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
-/// Whether the kernel of a tile keeps its sums in registers.
+/// Whether the kernel of a tile keeps its sums in registers, beside the vectors of delta and one of the input.
 ///
-/// With 32 registers 3x5 (216 of 240 GFLOP/s) and all below 16 sums do, 4x4 and 2x8 fall to half. With 16 registers 3x4
-/// (114 of 120) does; 2x6 and 4x3, of as many sums, do not (Zen 5, f32, rustc 1.95).
+/// With 32 registers all tiles do. With 16, 1x14, 2x6 and 3x4 do, which need all but one or none (rustc 1.95). Pointers of
+/// streams beyond a dozen lie in memory and are read again at every step, which is little beside the loads themselves.
 pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
-    if registers.count >= 32 { v * n < 16 } else { v * n + v < 16 && v + n < 8 }
+    v * n + v < registers.count
 }
 
 /// Cycles of one step, on a core that starts two multiply-adds a cycle.
@@ -45,25 +45,37 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for DotTile<'_, T, V, N> 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         expect_registers::<T, S>(Tile { v: V, n: N }, fits);
-        let steps = self.length / T::lanes::<S>();
-        // Slices of one known length, so that the checks of all streams fold into the loop's own bound.
-        let stream = |data, offset: usize| &T::as_vectors::<S>(&(data as &[T])[offset..][..self.length]).0[..steps];
-        let delta = self.delta_offsets.map(|offset| stream(self.delta, offset));
-        let input = self.input_offsets.map(|offset| stream(self.input, offset));
-        let mut sums = [[T::splat(simd, T::default()); V]; N];
+        let DotTile { delta, delta_offsets, input, input_offsets, length, sums: totals } = self;
+        let steps = length / T::lanes::<S>();
+        // Slices of one length the compiler sees, so that the loop's own bound is the check of them all. Closures over
+        // arrays would hide it: `map` and `from_fn` are not always inlined.
+        let mut delta_streams: [&[T::Vector<S>]; V] = [&[]; V];
+        for v in 0..V {
+            delta_streams[v] = &T::as_vectors::<S>(&delta[delta_offsets[v]..]).0[..steps];
+        }
+        let mut input_streams: [&[T::Vector<S>]; N] = [&[]; N];
+        for n in 0..N {
+            input_streams[n] = &T::as_vectors::<S>(&input[input_offsets[n]..]).0[..steps];
+        }
+        let zero = T::splat(simd, T::default());
+        let mut sums = [[zero; V]; N];
         for step in 0..steps {
-            let delta = delta.map(|stream| stream[step]);
-            for (sum, stream) in sums.iter_mut().zip(&input) {
-                let input = stream[step];
+            let mut delta = [zero; V];
+            for v in 0..V {
+                delta[v] = delta_streams[v][step];
+            }
+            for n in 0..N {
+                let input = input_streams[n][step];
                 for v in 0..V {
-                    sum[v] = T::mul_add(simd, delta[v], input, sum[v]);
+                    sums[n][v] = T::mul_add(simd, delta[v], input, sums[n][v]);
                 }
             }
         }
-        let totals = T::as_vectors_mut::<S>(self.sums).0.as_chunks_mut::<V>().0;
-        for (total, sum) in totals.iter_mut().zip(&sums) {
+        // Constant bounds throughout: a loop of unknown length would index the sums, and so keep them in memory.
+        let totals = &mut T::as_vectors_mut::<S>(totals).0[..N * V];
+        for n in 0..N {
             for v in 0..V {
-                total[v] = T::add(simd, total[v], sum[v]);
+                totals[n * V + v] = T::add(simd, totals[n * V + v], sums[n][v]);
             }
         }
     }

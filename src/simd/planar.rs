@@ -15,20 +15,25 @@
 //! A broadcast is a load of four bytes: it crosses no cache line wherever it lies, and a stride of columns costs nothing.
 //! So what the [outer](super::outer) kernel must have packed is here read in place.
 
-use super::Lane;
-use super::outer::multiply_add;
-use super::tile::Tile;
+use super::outer::{self, multiply_add};
+use super::tile::{Tile, expect_registers};
 use super::walk::Walk;
+use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
 /// Rows a tile may have: each keeps a pointer in a register, of which there are 16, and others are needed.
-pub(crate) const MAX_ROWS: usize = 8;
+const MAX_ROWS: usize = 8;
+
+/// Whether the kernel of a tile keeps its sums, and the pointers of its rows, in registers.
+pub(crate) fn fits(tile: Tile, registers: Registers) -> bool {
+    tile.n <= MAX_ROWS && outer::fits(tile, registers)
+}
 
 /// Cycles of one position: those of the [outer kernel](super::outer::cycles), and a little for each vector, so that of equal
 /// tiles the one with fewer is taken. Vectors come from the L2 cache, numbers mostly from the L1: 4x4 took 12.1 ms for a
 /// 7x7 layer of 3 to 64 channels, 2x8 10.0 (Zen 5, AVX-512).
 pub(crate) fn cycles(tile: Tile) -> f64 {
-    super::outer::cycles(tile) + 0.1 * tile.v as f64
+    outer::cycles(tile) + 0.1 * tile.v as f64
 }
 
 /// One call of the kernel. The `V` vectors of sum `n` begin at element `n * pitch` of `sums`.
@@ -46,6 +51,7 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for PlanarTile<'_, T, V, 
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        expect_registers::<T, S>(Tile { v: V, n: N }, fits);
         let PlanarTile { vectors, numbers, starts, walk, sums: totals, pitch } = self;
         let width = V * T::lanes::<S>();
         let len = (walk.columns - 1) * walk.numbers_column + 1;

@@ -19,6 +19,7 @@
 //!    or belongs to the next row. Rows of delta that there are not, above the first and below the last, are zeros: the sum
 //!    is the definition's as long as the rows of the input that meet them are finite.
 //! 2. Shifts are single steps, so that the loads of a row lie in one slice of a length the compiler knows: one check a row.
+//!    Rows below the last of delta have a loop of their own. Rows are counted, for a pitch may be zero and end nothing.
 //!
 //! On AVX-512 a mask is part of the load. The loop for 3 x 3 is 4 loads and 9 multiply-adds with all sums in registers,
 //! beside the copies that hand rows down, which cost no execution unit.
@@ -42,10 +43,14 @@ macro_rules! for_slide_tile {
 }
 pub(crate) use for_slide_tile;
 
-/// Whether the kernel of a tile keeps its sums in registers, beside the rows held, one of the input and the masks, which
-/// have registers of their own where there are 32: there 5x5 and 6x4, which need 31, do (rustc 1.95).
+/// Whether the kernel of a tile keeps its sums in registers.
+///
+/// With 32 registers masks have registers of their own: 5x5 and 6x4, which need 31 with the rows held and one of the input,
+/// do. With 16, a mask for each shift and one for the outputs need some, too; two of them may lie in memory, where they are
+/// operands: 3x3 and 1x7. Without 3x3, the depthwise layer of 32 channels at 56x56 took half as long
+/// again; more masks in memory brought kernels of 5 to 15 on an image nothing (AVX2 on Zen 5, rustc 1.95).
 pub(crate) fn fits(Tile { v, n }: Tile, registers: Registers) -> bool {
-    let masks = if registers.count >= 32 { 0 } else { 2 };
+    let masks = if registers.count >= 32 { 0 } else { n };
     v * n + v + masks < registers.count
 }
 
@@ -111,38 +116,82 @@ impl<T: Lane, const V: usize, const N: usize> SlideTile<'_, T, V, N> {
     fn sum_up<S: Simd>(&self, simd: S) -> [[T::Vector<S>; V]; N] {
         let lanes = T::lanes::<S>();
         let walk = self.walk;
-        let line_len = N - 1 + lanes;
         let outputs = T::mask(simd, self.outputs.clone());
         let meets: [T::Mask<S>; N] = std::array::from_fn(|n| T::mask(simd, self.meets[n].clone()));
         let zero = T::splat(simd, T::default());
+        let line_len = N - 1 + lanes;
+        // Rows of the input that meet one more row of delta. Those below them meet rows held only, and none if one is held.
+        let meeting = walk.input_rows.min(walk.delta_rows.saturating_sub(walk.first));
+        let input_rows = if V > 1 { walk.input_rows } else { meeting };
         let mut sums = [[zero; V]; N];
         for plane in 0..walk.planes {
             let delta = &self.delta[plane * walk.delta_plane..];
             let input = &self.input[plane * walk.input_plane..];
-            let row_of_delta = |row: usize| {
-                if row >= walk.delta_rows {
-                    return zero;
-                }
-                T::keep(simd, outputs, T::as_vectors::<S>(&delta[row * walk.delta_row..][..lanes]).0[0])
-            };
             let mut held = [zero; V];
             for (v, held) in held.iter_mut().enumerate().take(walk.first) {
-                *held = row_of_delta(walk.first - 1 - v);
+                let row = walk.first - 1 - v;
+                if row < walk.delta_rows {
+                    *held = T::keep(simd, outputs, first_vector::<T, S>(&delta[row * walk.delta_row..]));
+                }
             }
-            for row in 0..walk.input_rows {
-                for v in (1..V).rev() {
-                    held[v] = held[v - 1];
+            // Places are stepped, not computed from rows. They wrap behind the last row, whose pitch may be anything.
+            let (mut delta_at, mut at) = (walk.first.wrapping_mul(walk.delta_row), 0_usize);
+            for _ in 0..meeting {
+                // Holds always; and tells the compiler that the loads lie inside.
+                if !(holds(delta.len(), delta_at, lanes) && holds(input.len(), at, line_len)) {
+                    break;
                 }
-                held[0] = row_of_delta(walk.first + row);
-                let line = &input[row * walk.input_row..][..line_len];
-                for n in 0..N {
-                    let numbers = T::keep(simd, meets[n], T::as_vectors::<S>(&line[n..][..lanes]).0[0]);
-                    for v in 0..V {
-                        sums[n][v] = T::mul_add(simd, held[v], numbers, sums[n][v]);
-                    }
+                hand_down(&mut held, T::keep(simd, outputs, first_vector::<T, S>(&delta[delta_at..])));
+                add(simd, &held, &input[at..], &meets, &mut sums);
+                delta_at = delta_at.wrapping_add(walk.delta_row);
+                at = at.wrapping_add(walk.input_row);
+            }
+            for _ in meeting..input_rows {
+                if !holds(input.len(), at, line_len) {
+                    break;
                 }
+                hand_down(&mut held, zero);
+                add(simd, &held, &input[at..], &meets, &mut sums);
+                at = at.wrapping_add(walk.input_row);
             }
         }
         sums
     }
+}
+
+/// Hands the vectors held down by one, and takes the next.
+#[inline(always)]
+pub(super) fn hand_down<X: Copy, const V: usize>(held: &mut [X; V], next: X) {
+    for v in (1..V).rev() {
+        held[v] = held[v - 1];
+    }
+    held[0] = next;
+}
+
+/// Adds the products of one row of the input.
+#[inline(always)]
+fn add<T: Lane, S: Simd, const V: usize, const N: usize>(
+    simd: S,
+    held: &[T::Vector<S>; V],
+    line: &[T],
+    meets: &[T::Mask<S>; N],
+    sums: &mut [[T::Vector<S>; V]; N],
+) {
+    for n in 0..N {
+        let numbers = T::keep(simd, meets[n], first_vector::<T, S>(&line[n..]));
+        for v in 0..V {
+            sums[n][v] = T::mul_add(simd, held[v], numbers, sums[n][v]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn first_vector<T: Lane, S: Simd>(line: &[T]) -> T::Vector<S> {
+    T::as_vectors::<S>(&line[..T::lanes::<S>()]).0[0]
+}
+
+/// Whether `len` elements from `at` on lie in a slice of `all`.
+#[inline(always)]
+pub(super) fn holds(all: usize, at: usize, len: usize) -> bool {
+    at <= all && all - at >= len
 }

@@ -62,9 +62,14 @@ impl<'a, A: Lane> Source<'a, A> {
     pub fn in_place(&self, channel: usize) -> Planes<'a, A> {
         let [image, _, _, row, column] = self.operand.strides.map(isize::cast_unsigned);
         let start = self.operand.row([self.images.start, channel, 0, self.rows.start]).cast_unsigned();
-        // The stride of a single column is never stepped and may be anything.
-        let column = if self.width == 1 { 1 } else { column };
-        Planes { data: &self.operand.data[start..], pitches: Pitches { plane: image, row, column } }
+        // The stride of a single image, row or column is never stepped and may be anything: too large to be multiplied.
+        let pitch = |count: usize, stride: usize| if count == 1 { 0 } else { stride };
+        let pitches = Pitches {
+            plane: pitch(self.images.len(), image),
+            row: pitch(self.rows.len(), row),
+            column: pitch(self.width, column),
+        };
+        Planes { data: &self.operand.data[start..], pitches }
     }
 
     /// The rows packed, a vector of channels a position, `plane` elements an image. Lanes beyond the last channel

@@ -98,10 +98,11 @@ impl Units {
 
 impl DepthwisePlan {
     /// The plan of a problem; none where there is one group, or a depth, or rows are too long to
-    /// be packed, or groups have more channels than one.
+    /// be packed, or groups have more channels than one. A depth of one that is padded is one: there an output may lie in
+    /// the padding and meet nothing.
     pub fn new(shape: &ConvShape, registers: Registers) -> Option<DepthwisePlan> {
         let [depth, height, width] = *shape.axes();
-        let is_flat = depth.input == 1 && depth.kernel == 1 && depth.output == 1;
+        let is_flat = depth.input == 1 && depth.kernel == 1 && depth.output == 1 && depth.padding == 0;
         if shape.groups() == 1 || shape.group_in_channels() != 1 || shape.group_out_channels() != 1 || !is_flat {
             return None;
         }
@@ -388,6 +389,7 @@ mod tests {
         {
             assert_eq!(plan(text), None, "{text}");
         }
+        assert_eq!(plan("mb2g8ic8id1ih20oc8od1oh20kd1kh3pd1ph1"), None, "the output lies in the padding");
         assert!(plan("mb2g8ic8ih20oc8kh3").is_some());
     }
 }

@@ -4,8 +4,7 @@ use super::cut::Cut;
 use super::parts;
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
-use crate::simd::outer::fits;
-use crate::simd::planar::{MAX_ROWS, cycles};
+use crate::simd::planar::{cycles, fits};
 use crate::simd::tile::Tile;
 
 /// Tasks there should be where all threads share a window, for few threads to share them evenly; many threads get smaller ones.
@@ -186,7 +185,7 @@ fn row_cycles(tile: Tile, rows: usize) -> f64 {
 fn best_tile(channels: usize, rows: usize, registers: Registers) -> Tile {
     let total = |tile: &Tile| channels.div_ceil(tile.v * registers.lanes) as f64 * row_cycles(*tile, rows);
     Tile::all()
-        .filter(|&tile| tile.n <= MAX_ROWS.min(rows) && fits(tile, registers))
+        .filter(|&tile| tile.n <= rows && fits(tile, registers))
         .min_by(|a, b| total(a).total_cmp(&total(b)))
         .unwrap_or(Tile { v: 1, n: 1 })
 }

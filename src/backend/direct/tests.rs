@@ -19,7 +19,7 @@ use crate::tensor::{Layout, View, ViewMut};
 /// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
 /// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel, and large kernels whose taps
 /// are dealt out.
-const SHAPES: [&str; 26] = [
+const SHAPES: [&str; 29] = [
     "mb3ic37ih9oc70oh9kh1",
     "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
     "mb2g3ic15ih8oc60oh8kh1",
@@ -46,7 +46,41 @@ const SHAPES: [&str; 26] = [
     "mb2g80ic80ih11oc80oh6kh3sh2ph1",
     "mb2g33ic33ih8iw9oc33oh3ow4kh3sh2",
     "mb1g70ic70ih13oc70oh15kh5ph3",
+    "mb3g47ic47id1ih3iw14oc47od1oh3ow21kd1kh3kw2sd1sh3sw1pd1ph2pw3dd0dh2",
+    "mb1g21ic21ih1iw19oc21oh3ow19kh3sh3sw1ph6pw1dh2dw0",
+    "mb1ic1ih1iw40oc2oh4ow40kh3kw5sh1ph2pw2",
 ];
+
+/// Memory orders of input and delta. What has one column, row or image has a stride that is never stepped, which may be
+/// anything: `i64::MAX`, say.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Contiguous(Layout),
+    RowsAreOne(Layout),
+    NeverStepped(Layout),
+}
+
+impl Order {
+    fn all() -> impl Iterator<Item = Order> {
+        let orders = |layout| [Order::Contiguous(layout), Order::RowsAreOne(layout), Order::NeverStepped(layout)];
+        [Layout::Nchw, Layout::Nhwc].into_iter().flat_map(orders)
+    }
+
+    fn strides(self, dims: &[usize]) -> Vec<isize> {
+        let (Order::Contiguous(layout) | Order::RowsAreOne(layout) | Order::NeverStepped(layout)) = self;
+        let mut strides = layout.strides(dims);
+        match self {
+            Order::Contiguous(_) => {}
+            // Of a signal, which has no rows, its channels.
+            Order::RowsAreOne(_) => strides[dims.len() - 2] = 0,
+            Order::NeverStepped(_) => {
+                let of_one = strides.iter_mut().zip(dims).filter(|(_, dim)| **dim == 1);
+                of_one.for_each(|(stride, _)| *stride = isize::MAX);
+            }
+        }
+        strides
+    }
+}
 
 /// The kernels there are for a shape.
 fn kernels<L: Lane>(shape: &ConvShape, isa: Isa) -> Vec<Kernel> {
@@ -72,12 +106,12 @@ fn every_kernel_agrees<T: Element>() {
         let shape: ConvShape = text.parse().unwrap();
         let [input_dims, delta_dims] = [shape.input_dims(), shape.output_dims()];
         let [input, delta] = [&input_dims, &delta_dims].map(|dims| numbers(dims.iter().product(), dims[1]));
-        for layout in [Layout::Nchw, Layout::Nhwc] {
+        for order in Order::all() {
             let compute = |body: &dyn Fn(WeightGradient<'_, T>)| {
                 let mut gradient = vec![T::from_f64(f64::NAN); shape.weights_len()];
-                let input = View::new(&input, &input_dims, layout).unwrap();
-                let delta = View::new(&delta, &delta_dims, layout).unwrap();
-                let out = ViewMut::new(&mut gradient, &shape.weights_dims(), layout).unwrap();
+                let input = View::strided(&input, &input_dims, &order.strides(&input_dims), 0).unwrap();
+                let delta = View::strided(&delta, &delta_dims, &order.strides(&delta_dims), 0).unwrap();
+                let out = ViewMut::new(&mut gradient, &shape.weights_dims(), Layout::Nchw).unwrap();
                 body(WeightGradient::new(&shape, input, delta, out, Update::overwrite()).unwrap());
                 gradient
             };
@@ -91,7 +125,7 @@ fn every_kernel_agrees<T: Element>() {
                         true => run(&kernel, problem, isa, &mut scratch.borrow_mut()),
                         false => was_run.set(false),
                     });
-                    assert!(!was_run.get() || given == expected, "{text} in {layout:?} on {isa} by {kernel:?}");
+                    assert!(!was_run.get() || given == expected, "{text} in {order:?} on {isa} by {kernel:?}");
                 }
             }
         }

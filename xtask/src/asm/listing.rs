@@ -58,6 +58,12 @@ impl Instruction {
         Some(Instruction { address, mnemonic: mnemonic.to_owned(), operands, symbol: None })
     }
 
+    /// Whether it calls a panic, and so is the last one to run.
+    pub fn panics(&self) -> bool {
+        let is_panic = |symbol: &str| symbol.contains("core::panicking::") || symbol.contains("core::slice::index::");
+        self.mnemonic.starts_with("call") && self.symbol.as_deref().is_some_and(is_panic)
+    }
+
     /// Where a jump within the function goes.
     pub fn target(&self) -> Option<u64> {
         if !self.mnemonic.starts_with('j') {

@@ -1,7 +1,7 @@
 //! Small listings, as objdump prints them, and what is read from them.
 
 use super::hot_loop::HotLoop;
-use super::listing::Function;
+use super::listing::{Function, Instruction};
 use super::{Kernel, fault};
 
 const OUTER: &str = "<pulp::x86::v4::V4>::vectorize::imp::<<pulp::x86::v4::V4 as pulp::Simd>::vectorize::Impl<\
@@ -47,25 +47,67 @@ const GOOD: &str = "   8:\tvmovups -0x40(%r10),%zmm6
 
 #[test]
 fn a_good_loop_is_counted_and_outer_loops_and_other_functions_are_not() {
-    let expected = HotLoop { instructions: 7, multiply_adds: 2, loads: 2, broadcasts: 2, spills: 0, panics: 0 };
+    let expected =
+        HotLoop { instructions: 7, multiply_adds: 2, loads: 2, broadcasts: 2, constants: 0, spills: 0, panics: 0 };
     let found = HotLoop::find(&function(GOOD));
     assert_eq!(found, [expected]);
     assert_eq!(fault("avx512 OuterTile<f32, 2, 1>", &found[0]), None);
 }
 
+const STORE: &str = "  38:\tvmovups %zmm5,0x140(%rsp)";
+
 #[test]
-fn vectors_on_the_stack_are_found_whichever_way_they_go() {
+fn vectors_that_go_to_the_stack_are_spills_whichever_way_they_come_back() {
     for (line, loads) in [
-        ("  38:\tvmovups %zmm5,0x140(%rsp)", 2),
-        ("  38:\tvmovaps 0x40(%rsp),%ymm5", 3),
-        ("  38:\tvfmadd231ps 0x40(%rsp,%rax,4),%zmm6,%zmm5", 3),
+        ("", 2),
+        ("  40:\tvmovaps 0x40(%rsp),%ymm5", 3),
+        ("  40:\tvmovups 0x40(%rsp),%zmm5{%k1}{z}", 3),
+        ("  40:\tvfmadd231ps 0x40(%rsp,%rax,4),%zmm6,%zmm5", 3),
+        ("  40:\tvmovups %zmm5,0x40(%rsp){%k1}", 2),
     ] {
-        let found = HotLoop::find(&function(&format!("{GOOD}\n{line}")));
-        assert_eq!((found.len(), found[0].spills, found[0].loads), (1, 1, loads), "{line}");
-        assert!(fault("avx512 OuterTile<f32, 2, 1>", &found[0]).unwrap().contains("1 vectors on the stack"));
+        let found = HotLoop::find(&function(&format!("{GOOD}\n{STORE}\n{line}")));
+        let spills = 1 + usize::from(!line.is_empty());
+        assert_eq!((found.len(), found[0].spills, found[0].constants, found[0].loads), (1, spills, 0, loads), "{line}");
+        let message = fault("avx512 OuterTile<f32, 2, 1>", &found[0]).unwrap();
+        assert!(message.contains(&format!("{spills} vectors and 0 constants on the stack")), "{message}");
     }
     // A counter on the stack costs little.
     assert_eq!(HotLoop::find(&function(&format!("{GOOD}\n  38:\tadd    $0x1,0x40(%rsp)")))[0].spills, 0);
+}
+
+#[test]
+fn what_is_only_read_from_the_stack_is_a_constant_of_which_there_may_be_few() {
+    let mask = "  38:\tvandps 0x40(%rsp),%ymm4,%ymm5";
+    let found = HotLoop::find(&function(&format!("{GOOD}\n{mask}")));
+    assert_eq!((found[0].constants, found[0].spills, found[0].loads), (1, 0, 3));
+    assert!(fault("avx2 SlideTile<f32, 1, 2>", &found[0]).unwrap().contains("1 constants"));
+    let found = HotLoop::find(&function(&format!("{GOOD}\n{mask}\n  40:\tvfmadd231ps %ymm5,%ymm6,%ymm7")));
+    assert_eq!((found[0].constants, found[0].multiply_adds), (1, 3));
+    assert_eq!(fault("avx2 SlideTile<f32, 1, 3>", &found[0]), None);
+}
+
+#[test]
+fn an_outer_loop_is_none_of_its_own_where_a_step_ends_early() {
+    // The inner loop, from 8 on, is passed by; so is the end of the outer loop's step, which lies before its beginning.
+    for target in ["4", "2"] {
+        let body = format!("   5:\tvfmadd231ps %zmm8,%zmm6,%zmm5\n   6:\tje     {target} <{OUTER}+0x{target}>\n{GOOD}");
+        let mut function = function(&body);
+        let end_of_step = Instruction { address: 2, mnemonic: "inc".to_owned(), ..function.instructions[0].clone() };
+        let entry = Instruction { address: 1, mnemonic: "jmp".to_owned(), operands: "4".to_owned(), symbol: None };
+        function.instructions.splice(1..1, [entry, end_of_step]);
+        let found = HotLoop::find(&function);
+        assert_eq!((found.len(), found[0].multiply_adds), (1, 2), "{target}: {found:?}");
+    }
+}
+
+#[test]
+fn nothing_follows_a_panic() {
+    // The panic of the listing is the last instruction but one; a jump behind it, back to the start, closes no loop.
+    let mut function = function(&format!("{GOOD}\n  38:\tjae    a0 <{OUTER}+0xa0>"));
+    let last = function.instructions.len() - 1;
+    function.instructions[last].mnemonic = "jmp".to_owned();
+    function.instructions[last].operands = "0".to_owned();
+    assert_eq!(HotLoop::find(&function)[0].instructions, 8);
 }
 
 #[test]
