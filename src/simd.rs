@@ -10,8 +10,10 @@ pub(crate) mod outer;
 pub(crate) mod planar;
 pub(crate) mod slide;
 pub(crate) mod tile;
+pub(crate) mod toom;
 pub(crate) mod transpose;
 pub(crate) mod walk;
+pub(crate) mod winograd;
 
 use crate::error::Error;
 use pulp::bytemuck::cast;

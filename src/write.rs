@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Where the sums of the weights lie. Output channels come in runs whose sums, for one input channel and tap, are
 /// neighbours in memory.
-pub(super) trait Sums<A>: Sync {
+pub(crate) trait Sums<A>: Sync {
     /// The run a channel belongs to.
     fn neighbours(&self, channel: usize) -> Range<usize>;
 
@@ -20,7 +20,7 @@ pub(super) trait Sums<A>: Sync {
 }
 
 /// The sums of some channels: row `w` has those of weight `w`, counted through input channels and taps.
-pub(super) struct SumRows<'a, A> {
+pub(crate) struct SumRows<'a, A> {
     /// The first row and all that follows.
     pub data: &'a [A],
     /// Elements from a row to the next.
@@ -41,7 +41,7 @@ impl<'a, A> SumRows<'a, A> {
 const BLOCK: usize = 16;
 
 /// Writes all sums.
-pub(super) fn write<T: Element>(
+pub(crate) fn write<T: Element>(
     isa: Isa,
     shape: &ConvShape,
     sums: &impl Sums<T::Acc>,
@@ -120,7 +120,7 @@ fn transpose<'a, T: Element>(
 
 /// Writes the sums of a kernel of one tap, whose `row(oc)` has those of an output channel with each input channel of its
 /// group.
-pub(super) fn write_rows<'a, T: Element>(
+pub(crate) fn write_rows<'a, T: Element>(
     shape: &ConvShape,
     row: impl Fn(usize) -> &'a [T::Acc] + Sync,
     gradient: ViewMut<'_, T>,
