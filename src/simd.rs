@@ -150,7 +150,7 @@ pub(crate) struct Registers {
 }
 
 /// A number that has vectors on every instruction set.
-pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
+pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
     /// A vector of `S::lanes` numbers.
     type Vector<S: Simd>: Copy + Send + Sync + pulp::bytemuck::Pod;
 

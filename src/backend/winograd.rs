@@ -29,26 +29,26 @@
 //! 3. Each chunk of tiles is summed by itself in registers, then added: errors grow with the length of a sum, and this
 //!    matters more to them than the points.
 //! 4. Tiles that hang over an edge are filled up with zeros. Outputs that read nothing but padding have no tiles.
-//! 5. Chunks, blocks and passes depend on the shape and the registers: the bits are the same on any number of threads.
+//! 5. Where the tiles are one block, and blocks of `oc` enough for all threads, a task writes its gradient at once.
+//! 6. Chunks, blocks and passes depend on the shape and the registers: the bits are the same on any number of threads.
 
 mod multiply;
 mod plan;
-#[cfg(test)]
-mod tests;
 mod transform;
+mod workspace;
 
 use super::{Backend, Cost, ErrorScale};
 use crate::bias;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
-use crate::partition::{ELEMENT_FLOPS, join};
+use crate::partition::{ELEMENT_FLOPS, join, work_within};
 use crate::problem::{Problem, WeightGradient};
 use crate::shape::ConvShape;
 use crate::simd::Isa;
 use crate::simd::winograd::TAPS;
 use crate::write::write;
-use multiply::{GradientSums, multiply};
+use multiply::{GradientSums, Multiplication};
 use plan::Plan;
 use transform::transform;
 
@@ -209,7 +209,11 @@ fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>, plan: &Plan, isa:
                 )
             },
         );
-        multiply(shape, plan, isa, chunks, delta_place, input_place, sums);
+        let multiplication = Multiplication { shape, plan, isa, chunks, delta: delta_place, input: input_place };
+        if plan.is_at_once(shape) && work_within(shape.groups() * plan.oc_blocks, shape.flops()) == 0.0 {
+            return multiplication.write(gradient, update);
+        }
+        multiplication.add_to(sums);
     }
     write(isa, shape, &GradientSums { shape, plan, sums }, gradient, update);
 }

@@ -225,3 +225,6 @@ impl Scheme for Two {
     const OUTPUTS: usize = 2;
     const AMPLIFICATION: f64 = 2.76;
 }
+
+#[cfg(test)]
+mod tests;

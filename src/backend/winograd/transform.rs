@@ -13,19 +13,17 @@
 //! 2. Neighbouring tiles of the input share two rows and columns, which are transposed once for all tiles of a band.
 
 use super::plan::{Plan, TileSize};
+use super::workspace::with_workspace;
 use crate::element::Element;
 use crate::partition::for_each_chunk;
 use crate::shape::ConvShape;
-use crate::simd::Isa;
 use crate::simd::toom::{DeltaOfFour, DeltaOfTwo, InputOfFour, InputOfTwo, Linear};
 use crate::simd::transpose::Transpose;
 use crate::simd::winograd::{Band, Transformed};
+use crate::simd::{Isa, Lane};
 use crate::tensor::{Runs, View};
 use std::marker::PhantomData;
 use std::ops::Range;
-
-/// Elements of a strip: 64 KiB of f32, of which an L1 cache holds the part that neighbouring tiles share.
-const STRIP: usize = 1 << 14;
 
 /// Positions transposed for all channels of a block before the next ones.
 const TRANSPOSED: usize = 128;
@@ -60,12 +58,12 @@ pub(super) fn transform<T: Element>(
         let (group, first) = (block / blocks, block % blocks * width);
         let channels = group * channels + first..group * channels + channels.min(first + width);
         let block = Block { role, shape, plan, isa, operand, channels, width };
-        match (plan.size, role) {
-            (TileSize::Four, Role::Input) => block.transform::<InputOfFour, 6, 6>(chunk, out),
-            (TileSize::Four, Role::Delta) => block.transform::<DeltaOfFour, 4, 6>(chunk, out),
-            (TileSize::Two, Role::Input) => block.transform::<InputOfTwo, 4, 4>(chunk, out),
-            (TileSize::Two, Role::Delta) => block.transform::<DeltaOfTwo, 2, 4>(chunk, out),
-        }
+        with_workspace(|strip| match (plan.size, role) {
+            (TileSize::Four, Role::Input) => block.transform::<InputOfFour, 6, 6>(chunk, strip, out),
+            (TileSize::Four, Role::Delta) => block.transform::<DeltaOfFour, 4, 6>(chunk, strip, out),
+            (TileSize::Two, Role::Input) => block.transform::<InputOfTwo, 4, 4>(chunk, strip, out),
+            (TileSize::Two, Role::Delta) => block.transform::<DeltaOfTwo, 2, 4>(chunk, strip, out),
+        });
     });
 }
 
@@ -92,7 +90,12 @@ struct Positions {
 
 impl<T: Element> Block<'_, '_, T> {
     /// Transforms the tiles of a chunk by a map of `I` positions to `O` points along each axis.
-    fn transform<L: Linear<I, O>, const I: usize, const O: usize>(&self, chunk: usize, out: &mut [T::Acc]) {
+    fn transform<L: Linear<I, O>, const I: usize, const O: usize>(
+        &self,
+        chunk: usize,
+        strip: &mut [T::Acc],
+        out: &mut [T::Acc],
+    ) {
         let plan = self.plan;
         let tile_rows = plan.axes[0].count;
         // The last piece of a row may have tiles that lie behind the row. They are zeros.
@@ -100,7 +103,6 @@ impl<T: Element> Block<'_, '_, T> {
         let columns = columns..columns + plan.columns;
         let first = chunk / plan.pieces * plan.rows;
         let rows = first..(self.shape.batch() * tile_rows).min(first + plan.rows);
-        let mut strip = [T::Acc::default(); STRIP];
         let mut row = rows.start;
         while row < rows.end {
             let (image, tile_row) = (row / tile_rows, row % tile_rows);
@@ -108,7 +110,7 @@ impl<T: Element> Block<'_, '_, T> {
             // As many rows as the strip has room for, or as many columns of one.
             let step = plan.size.outputs();
             let reach = |tiles: usize| (tiles - 1) * step + I;
-            let room = STRIP / self.width;
+            let room = strip.len() / self.width;
             let fit = |across: usize| (room / reach(across)).saturating_sub(I - step) / step;
             let (band_rows, band_columns) = match fit(columns.len()) {
                 0 => (1, ((room / I).saturating_sub(I - step) / step).clamp(1, columns.len())),
@@ -118,7 +120,7 @@ impl<T: Element> Block<'_, '_, T> {
                 let band_columns = band_columns.min(columns.end - column);
                 let tiles = [tile_row..tile_row + band_rows, column..column + band_columns];
                 let first_tile = (row - rows.start) * columns.len() + column - columns.start;
-                let band = self.fill::<I>(image, tiles, &mut strip);
+                let band = self.fill::<I>(image, tiles, strip);
                 self.isa.run(Transformed::<L, T::Acc, I, O> {
                     coefficients: L::COEFFICIENTS.map(T::Acc::from_f64),
                     band,
@@ -160,11 +162,14 @@ impl<T: Element> Block<'_, '_, T> {
         Band { positions: met.map(|range| range.len()), first, tiles: tiles.map(|range| range.len()), step }
     }
 
-    /// Copies a box of positions to `[position][width]`. Channels there are not stay as they are.
+    /// Copies a box of positions to `[position][width]`. Channels there are not are zeros.
     fn copy(&self, image: usize, [rows, columns]: &[Range<usize>; 2], strip: &mut [T::Acc]) {
         let (width, count) = (self.width, self.channels.len());
         if rows.is_empty() || columns.is_empty() {
             return;
+        }
+        if count < width {
+            strip[..rows.len() * columns.len() * width].fill(T::Acc::default());
         }
         let [_, channel_stride, _, row_stride, column_stride] = self.operand.strides5();
         let start = self.operand.index([image, self.channels.start, 0, rows.start, columns.start]);
@@ -179,6 +184,7 @@ impl<T: Element> Block<'_, '_, T> {
             if let (Some(data), true) = (data, runs.stride() == 1) {
                 let rows =
                     |c: usize| &data[start.wrapping_add_signed(c.cast_signed().wrapping_mul(channel_stride))..][..len];
+                (0..count).for_each(|c| touch(rows(c)));
                 let put = |out: &mut T::Acc, number| *out = number;
                 return self.isa.run(Transpose { rows, count, out, pitch: width, block: TRANSPOSED, put });
             }
@@ -198,3 +204,13 @@ impl<T: Element> Block<'_, '_, T> {
         });
     }
 }
+
+/// Reads a number of each cache line, so that numbers come from memory run by run, as prefetchers expect: transposing asks for
+/// those of sixteen runs in turn. The layer of 64 channels of 56x56 took 5.2 ms without, 4.8 with it (Zen 5).
+fn touch<A: Lane + std::ops::Add<Output = A>>(run: &[A]) {
+    let lines = run.iter().step_by(LINE_BYTES / size_of::<A>());
+    std::hint::black_box(lines.fold(A::default(), |sum, &number| sum + number));
+}
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
