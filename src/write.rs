@@ -115,10 +115,14 @@ fn transpose<'a, T: Element>(
 ) {
     // The common case by itself, where storing is a copy.
     if update == Update::overwrite() {
-        let put = |out: &mut T, sum| *out = T::from_acc(sum);
+        let put = |out: &mut [T], sums: &[T::Acc]| T::round(sums, out);
         isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     } else {
-        let put = |out: &mut T, sum| update.apply(out, sum);
+        let put = |out: &mut [T], sums: &[T::Acc]| {
+            for (out, &sum) in out.iter_mut().zip(sums) {
+                update.apply(out, sum);
+            }
+        };
         isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     }
 }

@@ -199,38 +199,38 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for SumProducts<'_, T, V,
 }
 
 /// Turns the sums of all points, `[point][n][v]`, into the gradient of all taps, `[n][tap][v]`.
-pub(crate) struct Gradient<'a, L, T, const I: usize> {
+pub(crate) struct Gradient<'a, L, T, const I: usize, const V: usize, const N: usize> {
     pub coefficients: [T; COEFFICIENTS],
     pub sums: &'a [T],
-    /// `v` of `[n][v]`, in elements.
-    pub width: usize,
     pub gradient: &'a mut [T],
     /// Whether the gradient is added to what is there.
     pub accumulate: bool,
     pub map: PhantomData<L>,
 }
 
-impl<L: Linear<I, TAPS>, T: Lane, const I: usize> WithSimd for Gradient<'_, L, T, I> {
+impl<L, T, const I: usize, const V: usize, const N: usize> WithSimd for Gradient<'_, L, T, I, V, N>
+where
+    L: Linear<I, TAPS>,
+    T: Lane,
+{
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Gradient { coefficients, sums, width, gradient, accumulate, .. } = self;
+        let Gradient { coefficients, sums, gradient, accumulate, .. } = self;
         let coefficients = in_all_lanes(simd, coefficients);
-        let vectors = width / T::lanes::<S>();
-        let gradient = T::as_vectors_mut::<S>(gradient).0;
-        let numbers = gradient.len() / (TAPS * TAPS * vectors);
-        let sums = T::as_vectors::<S>(sums).0;
-        let sums = &sums[..I * I * numbers * vectors];
-        for n in 0..numbers {
-            for v in 0..vectors {
-                let taps = on_both_axes::<L, T, S, I, TAPS>(simd, &coefficients, |i, j| {
-                    sums[((i * I + j) * numbers + n) * vectors + v]
-                });
-                let gradient = &mut gradient[n * TAPS * TAPS * vectors + v..];
-                for (tap, vector) in taps.as_flattened().iter().enumerate() {
-                    let total = &mut gradient[tap * vectors];
-                    *total = if accumulate { T::add(simd, *total, *vector) } else { *vector };
+        let gradient = T::as_vectors_mut::<S>(gradient).0.as_chunks_mut::<V>().0;
+        let gradient = gradient.as_chunks_mut::<TAPS>().0.as_chunks_mut::<TAPS>().0;
+        // Arrays of constant sizes, so that no load is checked.
+        let points = T::as_vectors::<S>(sums).0.as_chunks::<V>().0.as_chunks::<N>().0.as_chunks::<I>().0;
+        let Some(points) = points.first_chunk::<I>() else { return };
+        for (n, gradient) in gradient.iter_mut().enumerate().take(N) {
+            for v in 0..V {
+                let taps = on_both_axes::<L, T, S, I, TAPS>(simd, &coefficients, |i, j| points[i][j][n][v]);
+                for (gradient, taps) in gradient.iter_mut().zip(taps) {
+                    for (total, tap) in gradient.iter_mut().zip(taps) {
+                        total[v] = if accumulate { T::add(simd, total[v], tap) } else { tap };
+                    }
                 }
             }
         }

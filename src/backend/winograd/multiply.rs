@@ -87,37 +87,39 @@ impl<A: Lane + Element<Acc = A>> Multiplication<'_, A> {
             points: plan.size.points(),
         };
         let points = &mut points[..plan.size.points() * plan.tile.n * plan.oc_width];
+        let accumulate = first > 0;
         match (plan.tile.v, plan.tile.n) {
-            (1, 12) => isa.run(SumProducts::<A, 1, 12> { products, sums: &mut *points }),
-            (1, 16) => isa.run(SumProducts::<A, 1, 16> { products, sums: &mut *points }),
-            (2, 6) => isa.run(SumProducts::<A, 2, 6> { products, sums: &mut *points }),
-            (2, 8) => isa.run(SumProducts::<A, 2, 8> { products, sums: &mut *points }),
+            (1, 12) => multiply::<A, 1, 12>(plan.size, isa, products, points, sums, accumulate),
+            (1, 16) => multiply::<A, 1, 16>(plan.size, isa, products, points, sums, accumulate),
+            (2, 6) => multiply::<A, 2, 6>(plan.size, isa, products, points, sums, accumulate),
+            (2, 8) => multiply::<A, 2, 8>(plan.size, isa, products, points, sums, accumulate),
             (v, n) => unreachable!("no plan has a register tile of {v} x {n}"),
-        }
-        match plan.size {
-            TileSize::Four => gradient::<GradientOfFour, A, 6>(plan, isa, points, sums, first > 0),
-            TileSize::Two => gradient::<GradientOfTwo, A, 4>(plan, isa, points, sums, first > 0),
         }
     }
 }
 
-/// Maps the sums of all points to the gradient.
-fn gradient<L: Linear<I, TAPS>, A: Lane + Element, const I: usize>(
-    plan: &Plan,
+/// Sums the products of a register tile for all points, and maps these sums to the gradient.
+fn multiply<A: Lane + Element, const V: usize, const N: usize>(
+    size: TileSize,
     isa: Isa,
-    sums: &[A],
-    taps: &mut [A],
+    products: Products<'_, A>,
+    sums: &mut [A],
+    gradient: &mut [A],
     accumulate: bool,
 ) {
-    let coefficients = L::COEFFICIENTS.map(A::from_f64);
-    isa.run(Gradient::<L, A, I> {
-        coefficients,
-        sums,
-        width: plan.oc_width,
-        gradient: taps,
-        accumulate,
-        map: PhantomData,
-    });
+    isa.run(SumProducts::<A, V, N> { products, sums: &mut *sums });
+    match size {
+        TileSize::Four => {
+            let coefficients = GradientOfFour::COEFFICIENTS.map(A::from_f64);
+            let map = PhantomData::<GradientOfFour>;
+            isa.run(Gradient::<_, A, 6, V, N> { coefficients, sums, gradient, accumulate, map });
+        }
+        TileSize::Two => {
+            let coefficients = GradientOfTwo::COEFFICIENTS.map(A::from_f64);
+            let map = PhantomData::<GradientOfTwo>;
+            isa.run(Gradient::<_, A, 4, V, N> { coefficients, sums, gradient, accumulate, map });
+        }
+    }
 }
 
 /// The sums, `[group][block of oc][ic][tap][oc]`.

@@ -185,7 +185,7 @@ impl<T: Element> Block<'_, '_, T> {
                 let rows =
                     |c: usize| &data[start.wrapping_add_signed(c.cast_signed().wrapping_mul(channel_stride))..][..len];
                 (0..count).for_each(|c| touch(rows(c)));
-                let put = |out: &mut T::Acc, number| *out = number;
+                let put = |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers);
                 return self.isa.run(Transpose { rows, count, out, pitch: width, block: TRANSPOSED, put });
             }
             for (x, out) in out.chunks_exact_mut(width).enumerate() {
