@@ -26,8 +26,8 @@
 //! 1. Channels lie in lanes, so that all maps are arithmetic on whole vectors.
 //! 2. `M` is large (four times the gradient) and is never written to memory: a task computes all points of a register tile
 //!    of channels and maps them at once. Maps add, so that each block of tiles may be mapped by itself.
-//! 3. Each chunk of tiles is summed by itself in registers, then added: errors grow with the length of a sum, and this
-//!    matters more to them than the points.
+//! 3. A few tiles are summed by themselves in registers, then added to the sum of all: errors grow with the length of a sum,
+//!    and this matters more to them than the points.
 //! 4. Tiles that hang over an edge are filled up with zeros. Outputs that read nothing but padding have no tiles.
 //! 5. Where the tiles are one block, and blocks of `oc` enough for all threads, a task writes its gradient at once.
 //! 6. Chunks, blocks and passes depend on the shape and the registers: the bits are the same on any number of threads.

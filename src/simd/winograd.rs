@@ -152,7 +152,14 @@ pub(crate) struct Products<'a, T> {
     pub points: usize,
 }
 
-/// Sums the products of all points: `sums` are `[point][n][v]`. Each chunk of tiles is summed in registers by itself.
+/// Tiles whose products are summed in registers before they are added to the sum of all.
+///
+/// A sum of many numbers errs with its length, and the sums of tiles more than those of the definition, because the maps
+/// amplify: of 256 to 256 channels and 16, 32, 64 tiles in one sum, the largest error over the root mean square of the
+/// gradient was 4.4e-6, 5.6e-6, 8.4e-6.
+pub(crate) const PARTIAL: usize = 16;
+
+/// Sums the products of all points: `sums` are `[point][n][v]`.
 pub(crate) struct SumProducts<'a, T, const V: usize, const N: usize> {
     pub products: Products<'a, T>,
     pub sums: &'a mut [T],
@@ -173,23 +180,26 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for SumProducts<'_, T, V,
                 let count = chunk.min(tiles - first);
                 let vectors = &vectors[index * vectors_chunk + point * pitch * lanes..][..count * lanes];
                 let numbers = &numbers[index * numbers_chunk + point * pitch * width..][..count * width];
-                let mut sums = [[T::splat(simd, T::default()); V]; N];
-                let vectors = T::as_vectors::<S>(vectors).0.as_chunks::<V>().0;
-                let numbers = numbers.chunks_exact(width).map_while(|numbers| numbers.first_chunk::<N>());
-                for (vectors, numbers) in vectors.iter().zip(numbers) {
-                    multiply_add(simd, vectors, numbers, &mut sums);
-                }
-                // Constant bounds, so that the sums stay in registers.
-                if index == 0 {
-                    for n in 0..N {
-                        for v in 0..V {
-                            totals[n][v] = sums[n][v];
-                        }
+                let parts = vectors.chunks(PARTIAL * lanes).zip(numbers.chunks(PARTIAL * width));
+                for (part, (vectors, numbers)) in parts.enumerate() {
+                    let mut sums = [[T::splat(simd, T::default()); V]; N];
+                    let vectors = T::as_vectors::<S>(vectors).0.as_chunks::<V>().0;
+                    let numbers = numbers.chunks_exact(width).map_while(|numbers| numbers.first_chunk::<N>());
+                    for (vectors, numbers) in vectors.iter().zip(numbers) {
+                        multiply_add(simd, vectors, numbers, &mut sums);
                     }
-                } else {
-                    for n in 0..N {
-                        for v in 0..V {
-                            totals[n][v] = T::add(simd, totals[n][v], sums[n][v]);
+                    // Constant bounds, so that the sums stay in registers.
+                    if index == 0 && part == 0 {
+                        for n in 0..N {
+                            for v in 0..V {
+                                totals[n][v] = sums[n][v];
+                            }
+                        }
+                    } else {
+                        for n in 0..N {
+                            for v in 0..V {
+                                totals[n][v] = T::add(simd, totals[n][v], sums[n][v]);
+                            }
                         }
                     }
                 }

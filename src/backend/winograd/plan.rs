@@ -4,11 +4,11 @@ use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::tile::Tile;
 use crate::simd::toom::{Four, Scheme, Two};
-use crate::simd::winograd::TAPS;
+use crate::simd::winograd::{PARTIAL, TAPS};
 use std::fmt;
 
-/// Tiles whose products are summed up by themselves: the sum of these partial sums errs far less than one long sum. Here, 64,
-/// or so many whole rows of tiles as come near to it.
+/// Tiles of a chunk, or so many whole rows of tiles as come near to it: the numbers of its points, and of the channels of a
+/// register tile, fit an L1 cache.
 const CHUNK: usize = 64;
 
 /// Tiles whose sums are turned into the gradient at a time. Delta's numbers of 128 tiles, 590 KB of f32 for 32 channels, stay
@@ -234,7 +234,8 @@ impl Plan {
         // A map of an operand is two multiply-adds deep, and one of the gradient three and an addition beside its rounded
         // coefficient; a multiply-add rounds once or twice. Both have two axes. The product rounds once.
         let maps = 2 * (4 + 4 + 8);
-        let sums = self.chunk_tiles() + self.block + self.chunks.div_ceil(self.block);
+        let partial_sums = self.block * self.chunk_tiles().div_ceil(PARTIAL);
+        let sums = PARTIAL.min(self.chunk_tiles()) + partial_sums + self.chunks.div_ceil(self.block);
         let roundings = (1 + maps + sums) as f64;
         let amplification = 2.0 * self.size.amplification().powi(2);
         amplification * roundings / (1.0 - roundings * unit_roundoff).max(0.0)
@@ -268,5 +269,58 @@ impl fmt::Display for Plan {
         write!(f, "F(3x3,{outputs}x{outputs}), {}x{} tiles an image", self.axes[0].count, self.axes[1].count)?;
         write!(f, ", {v}x{n}, {lanes} lanes, {} chunks of {} tiles", self.chunks, self.chunk_tiles())?;
         write!(f, ", {} a pass", self.pass)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AVX512: Registers = Registers { lanes: 16, count: 32 };
+    const AVX2: Registers = Registers { lanes: 8, count: 16 };
+    const SCALAR: Registers = Registers { lanes: 1, count: 16 };
+
+    fn plan(registers: Registers, shape: &str) -> Plan {
+        Plan::new(&shape.parse().unwrap(), registers, 4)
+    }
+
+    #[test]
+    fn telling_shapes_get_the_tiles_made_for_them() {
+        for (shape, size, tiles) in [
+            ("mb8ic64ih56oc64oh56kh3ph1", TileSize::Four, [14, 14]),
+            ("mb8ic512ih7oc512oh7kh3ph1", TileSize::Four, [2, 2]),
+            // A tile of two wastes nothing here, and takes 16 products where a tile of four takes 36.
+            ("mb32ic64ih4oc64oh2kh3", TileSize::Two, [1, 1]),
+            // Three outputs of five meet the input; those beside them see nothing but padding.
+            ("mb32ic64ih1oc64oh5kh3ph3", TileSize::Four, [1, 1]),
+        ] {
+            let plan = plan(AVX512, shape);
+            assert_eq!((plan.size, plan.axes.map(|axis| axis.count)), (size, tiles), "{shape}");
+        }
+    }
+
+    #[test]
+    fn chunks_cover_all_tiles_and_scratch_is_bounded() {
+        for text in [
+            "mb8ic64ih56oc64oh56kh3ph1",
+            "mb64ic64ih224oc64oh224kh3ph1",
+            "mb1ic16iw30000ih3oc16ow29998oh1kh3",
+            "mb8g16ic256ih14oc256oh14kh3ph1",
+            "mb1ic8ih3oc8oh1kh3",
+            "mb2ic2048ih7oc2048oh7kh3ph1",
+        ] {
+            let shape: ConvShape = text.parse().unwrap();
+            for registers in [AVX512, AVX2, SCALAR] {
+                let plan = plan(registers, text);
+                assert!(plan.chunks * plan.chunk_tiles() >= plan.tiles(&shape), "{text}: {plan}");
+                assert!((plan.chunks - 1) * plan.rows < shape.batch() * plan.axes[0].count * plan.pieces, "{text}");
+                assert!(plan.pass <= plan.chunks && plan.chunk_tiles() <= CHUNK, "{text}: {plan}");
+                assert!(plan.pass == plan.chunks || plan.pass.is_multiple_of(plan.block), "{text}: {plan}");
+                let [delta, input, _] = plan.lens(&shape);
+                // What is transformed at a time, or one block of tiles where channels are many.
+                let block = BLOCK * plan.size.points() * 2 * (shape.in_channels() + shape.out_channels());
+                assert!(delta + input <= (PASS_BYTES / 4 + block) * 2, "{text}: {}", delta + input);
+            }
+        }
     }
 }
