@@ -34,12 +34,11 @@ pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
 /// Those of [`every_backend`] that compute an operation for a shape.
 pub fn able_backends<T: Registered>(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<T>>> + use<T> {
     let shape = *shape;
-    every_backend().into_iter().filter(move |backend: &Box<dyn Backend<T>>| backend.supports(op, &shape).is_ok())
+    every_backend::<T>().into_iter().filter(move |backend| backend.supports(op, &shape).is_ok())
 }
 
 /// Those of [`able_backends`] whose results of small whole numbers are exact, as [`ErrorScale::Products`] says.
 pub fn exact_backends<T: Registered>(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<T>>> + use<T> {
     let shape = *shape;
-    able_backends(op, &shape)
-        .filter(move |backend: &Box<dyn Backend<T>>| backend.error_scale(op, &shape) == ErrorScale::Products)
+    able_backends::<T>(op, &shape).filter(move |backend| backend.error_scale(op, &shape) == ErrorScale::Products)
 }
