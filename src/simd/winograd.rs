@@ -133,6 +133,39 @@ fn inside(first: isize, len: usize, end: usize) -> Range<usize> {
     begin..end
 }
 
+/// Copies positions whose channels lie side by side.
+pub(crate) struct CopyPositions<'a, T> {
+    pub data: &'a [T],
+    /// The first position, and elements to the next.
+    pub start: usize,
+    pub stride: isize,
+    pub channels: usize,
+    /// `[position][width]`; what is behind the channels stays as it is.
+    pub out: &'a mut [T],
+    pub width: usize,
+}
+
+impl<T: Lane> WithSimd for CopyPositions<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let CopyPositions { data, start, stride, channels, out, width } = self;
+        for (x, out) in out.chunks_exact_mut(width).enumerate() {
+            let at = start.wrapping_add_signed(x.cast_signed().wrapping_mul(stride));
+            let (vectors, rest) = T::as_vectors::<S>(&data[at..][..channels]);
+            let (copied, others) = out.split_at_mut(channels - rest.len());
+            // The common cases by themselves: a loop of unknown length becomes a call, which takes longer than the copy.
+            match (vectors, T::as_vectors_mut::<S>(copied).0) {
+                ([a], [x]) => *x = *a,
+                ([a, b], [x, y]) => (*x, *y) = (*a, *b),
+                (vectors, copies) => copies.copy_from_slice(vectors),
+            }
+            others[..rest.len()].copy_from_slice(rest);
+        }
+    }
+}
+
 /// Where the products of a kernel call lie: equally for all points, in chunks of tiles.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Products<'a, T> {

@@ -19,7 +19,7 @@ use crate::partition::for_each_chunk;
 use crate::shape::ConvShape;
 use crate::simd::toom::{DeltaOfFour, DeltaOfTwo, InputOfFour, InputOfTwo, Linear};
 use crate::simd::transpose::Transpose;
-use crate::simd::winograd::{Band, Transformed};
+use crate::simd::winograd::{Band, CopyPositions, Transformed};
 use crate::simd::{Isa, Lane};
 use crate::tensor::{Runs, View};
 use std::marker::PhantomData;
@@ -188,17 +188,15 @@ impl<T: Element> Block<'_, '_, T> {
                 let put = |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers);
                 return self.isa.run(Transpose { rows, count, out, pitch: width, block: TRANSPOSED, put });
             }
+            let stride = runs.stride();
+            if let (Some(data), 1) = (data, channel_stride) {
+                return self.isa.run(CopyPositions { data, start, stride, channels: count, out, width });
+            }
             for (x, out) in out.chunks_exact_mut(width).enumerate() {
-                let at = start.wrapping_add_signed(x.cast_signed().wrapping_mul(runs.stride()));
-                if channel_stride == 1 {
-                    for (out, number) in out.iter_mut().zip(&self.operand.data()[at..][..count]) {
-                        *out = number.to_acc();
-                    }
-                } else {
-                    for (c, out) in out[..count].iter_mut().enumerate() {
-                        let at = at.wrapping_add_signed(c.cast_signed().wrapping_mul(channel_stride));
-                        *out = self.operand.data()[at].to_acc();
-                    }
+                let at = start.wrapping_add_signed(x.cast_signed().wrapping_mul(stride));
+                for (c, out) in out[..count].iter_mut().enumerate() {
+                    let at = at.wrapping_add_signed(c.cast_signed().wrapping_mul(channel_stride));
+                    *out = self.operand.data()[at].to_acc();
                 }
             }
         });
