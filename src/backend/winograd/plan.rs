@@ -100,7 +100,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan of a problem that is [supported](super::supports); `element` is the size of a sum in bytes.
+    /// The plan of a problem that is supported; `element` is the size of a sum in bytes.
     pub fn new(shape: &ConvShape, registers: Registers, element: usize) -> Plan {
         let [four, two] = [TileSize::Four, TileSize::Two].map(|size| Plan::with(size, shape, registers, element));
         if four.cycles(shape) <= two.cycles(shape) { four } else { two }
