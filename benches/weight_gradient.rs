@@ -21,7 +21,7 @@
 //! result has been held against the definition: a fast wrong answer is not a measurement.
 
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Axis, Backend, ConvShape, Element, Isa, Layout, Op, Problem, Registered};
+use convgrad::{Axis, Backend, ConvShape, Element, ErrorScale, Isa, Layout, Op, Problem, Registered};
 use convgrad::{Update, View, ViewMut, WeightGradient};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::cell::LazyCell;
@@ -69,8 +69,18 @@ impl<T: Element> Operands<T> {
 
 /// Entries of the gradient by the definition in `f64`: all taps of a few pairs of an output and an input channel.
 struct Sample {
-    /// Where the taps of a pair begin in the gradient, their sums, and the sums of the magnitudes of their terms.
-    pairs: Vec<(usize, Vec<f64>, Vec<f64>)>,
+    pairs: Vec<Pair>,
+}
+
+/// All taps of an output and an input channel.
+struct Pair {
+    /// Where they begin in the gradient.
+    begin: usize,
+    sums: Vec<f64>,
+    /// The sums of the magnitudes of their terms.
+    magnitudes: Vec<f64>,
+    /// The product of the Euclidean norms of the two channels.
+    norms: f64,
 }
 
 impl Sample {
@@ -91,7 +101,12 @@ impl Sample {
                 let in_channel = group * shape.group_in_channels() + ic;
                 let input = channel(&operands.input, &shape.input_dims(), operands.layout, in_channel);
                 let begin = (oc * shape.group_in_channels() + ic) * shape.taps();
-                pairs.push((begin, sums(&input, &delta, |&v| v), sums(&input, &delta, |&v| v.abs())));
+                pairs.push(Pair {
+                    begin,
+                    sums: sums(&input, &delta, |&v| v),
+                    magnitudes: sums(&input, &delta, |&v| v.abs()),
+                    norms: norm(&input) * norm(&delta),
+                });
             }
         }
         Sample { pairs }
@@ -100,11 +115,13 @@ impl Sample {
     /// Panics unless these entries lie within the backend's declared bound, and all others are numbers.
     fn check<T: Element>(&self, backend: &dyn Backend<T>, shape: &ConvShape, gradient: &[T]) {
         let name = backend.name();
-        let unit = backend.error_bound(Op::WeightGradient, shape) * T::UNIT_ROUNDOFF
-            + convgrad::reference::<f64>().error_bound(Op::WeightGradient, shape) * f64::UNIT_ROUNDOFF;
-        for (begin, sums, magnitudes) in &self.pairs {
+        let unit = backend.error_bound(Op::WeightGradient, shape) * T::UNIT_ROUNDOFF;
+        let own = convgrad::reference::<f64>().error_bound(Op::WeightGradient, shape) * f64::UNIT_ROUNDOFF;
+        let scale = backend.error_scale(Op::WeightGradient, shape);
+        for Pair { begin, sums, magnitudes, norms } in &self.pairs {
             for (i, (sum, magnitude)) in (*begin..).zip(sums.iter().zip(magnitudes)) {
-                let (error, bound) = ((gradient[i].to_f64() - sum).abs(), unit * magnitude);
+                let scale = if scale == ErrorScale::Norms { norms } else { magnitude };
+                let (error, bound) = ((gradient[i].to_f64() - sum).abs(), unit * scale + own * magnitude);
                 let entry = gradient[i];
                 assert!(error <= bound, "{name} on {shape}: entry {i} is {entry}, {error:e} off, bound {bound:e}");
             }
@@ -112,6 +129,10 @@ impl Sample {
         let missing = gradient.iter().position(|entry| !entry.to_f64().is_finite());
         assert_eq!(missing, None, "{name} on {shape}: the entry of this index is no number");
     }
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
 }
 
 /// The problem of one output channel and one input channel that it sees.

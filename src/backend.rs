@@ -7,6 +7,7 @@
 pub(crate) mod direct;
 pub(crate) mod im2col;
 pub(crate) mod naive;
+pub(crate) mod winograd;
 
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
@@ -22,6 +23,22 @@ pub struct Cost {
     pub flops: f64,
     /// Bytes read and written: operands, result, and every copy made on the way.
     pub bytes: f64,
+}
+
+/// What the error of an entry is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorScale {
+    /// The sum of the magnitudes of its terms, `sum |a_i * b_i|`.
+    ///
+    /// The backend sums those terms and nothing else. So whole numbers come out exact where no sum of them is too large to
+    /// be exact.
+    Products,
+    /// `|delta[oc]| * |input[ic]|`: the Euclidean norms, over batch and positions, of the two channels whose weight it is.
+    ///
+    /// The backend multiplies sums of operands, in which terms of other entries cancel, up to rounding. An entry may be off
+    /// by a little though all its own terms are zero, and whole numbers do not in general come out exact.
+    Norms,
 }
 
 /// One way of computing the passes of a convolution layer; see the [crate] for how to hold and call one.
@@ -49,9 +66,15 @@ pub trait Backend<T: Element>: Send + Sync {
 
     /// The constant `c` of this backend's error bound.
     ///
-    /// For overwriting updates of scale 1, every entry of the result lies within `c * u * sum |a_i * b_i|` of the exact
-    /// sum `sum a_i * b_i` it stands for, `u` being [`Element::UNIT_ROUNDOFF`].
+    /// For overwriting updates of scale 1, every entry of the result lies within `c * u * s` of the exact sum
+    /// `sum a_i * b_i` it stands for: `u` is [`Element::UNIT_ROUNDOFF`] and `s` the [scale](Self::error_scale), for most
+    /// backends `sum |a_i * b_i|`. It is assumed that nothing overflows or underflows on the way.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64;
+
+    /// What the [error bound](Self::error_bound) is multiplied with.
+    fn error_scale(&self, _op: Op, _shape: &ConvShape) -> ErrorScale {
+        ErrorScale::Products
+    }
 
     /// How it would go about a problem, in one line for people; nothing where the [description](Self::description) says
     /// it all.

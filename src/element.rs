@@ -33,6 +33,12 @@ pub trait Element: private::Sealed + Copy + Default + PartialEq + Debug + Displa
     /// The nearest value to a sum.
     fn from_acc(sum: Self::Acc) -> Self;
 
+    /// Writes the nearest value to each of as many sums.
+    ///
+    /// # Panics
+    /// When the slices differ in length.
+    fn round(sums: &[Self::Acc], values: &mut [Self]);
+
     /// The value as `f64`, exactly.
     fn to_f64(self) -> f64;
 
@@ -60,6 +66,11 @@ macro_rules! float {
             #[inline(always)]
             fn from_acc(sum: $t) -> $t {
                 sum
+            }
+
+            #[inline(always)]
+            fn round(sums: &[$t], values: &mut [$t]) {
+                values.copy_from_slice(sums);
             }
 
             #[inline(always)]

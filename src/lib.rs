@@ -67,9 +67,10 @@ mod shape;
 mod simd;
 mod tensor;
 pub mod train;
+mod write;
 
 pub use backend::direct::{DirectKernel, DirectPlan, KernelPlan};
-pub use backend::{Backend, Cost};
+pub use backend::{Backend, Cost, ErrorScale};
 pub use element::Element;
 pub use error::{Error, Unsupported};
 pub use op::Op;

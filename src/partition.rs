@@ -79,26 +79,27 @@ pub(crate) fn add_in_order<'a, A: Copy + Send + Sync + Add<Output = A> + 'a>(
     });
 }
 
-/// Runs `body(first, part)` on parts of a view that is to be written, cut along its first dimension; `first` is where
-/// in that dimension the part begins, `flops` the work on the whole view.
+/// Runs `body(first, part)` on parts of a view that is to be written, cut along its first dimension at multiples of `grain`;
+/// `first` is where in that dimension the part begins, itself a multiple, and `flops` the work on the whole view.
 ///
 /// The view is halved while the work on a part pays and memory allows; where its parts interleave in memory it is left
 /// whole. Unlike chunks, parts do depend on the pool: `body` must do the same for every position whatever its part.
 pub(crate) fn for_each_part<T: Element>(
     view: ViewMut<'_, T>,
     first: usize,
+    grain: usize,
     flops: f64,
     body: &(impl Fn(usize, ViewMut<'_, T>) + Sync),
 ) {
-    let middle = view.dims5()[0] / 2;
+    let middle = view.dims5()[0].div_ceil(grain) / 2 * grain;
     if !pays(flops) {
         return body(first, view);
     }
     match view.split_first(middle) {
         Ok((low, high)) => {
             rayon::join(
-                || for_each_part(low, first, flops / 2.0, body),
-                || for_each_part(high, first + middle, flops / 2.0, body),
+                || for_each_part(low, first, grain, flops / 2.0, body),
+                || for_each_part(high, first + middle, grain, flops / 2.0, body),
             );
         }
         Err(whole) => body(first, whole),
@@ -135,11 +136,12 @@ mod tests {
     fn every_position_of_a_view_is_in_one_part() {
         // Rows apart in memory, interleaved (channels last), reversed.
         for (strides, origin) in [([12, 3, 1], 0), ([1, 9, 100], 0), ([-12, 3, 1], 96)] {
-            for threads in [1, 3] {
+            for (threads, grain) in [(1, 1), (3, 1), (3, 2), (3, 20)] {
                 let mut data = [0.0f64; 300];
                 let view = ViewMut::strided(&mut data, &[9, 4, 3], &strides, origin).unwrap();
                 pool(threads).install(|| {
-                    for_each_part(view, 0, 1e7, &|first, mut part: ViewMut<'_, f64>| {
+                    for_each_part(view, 0, grain, 1e7, &|first, mut part: ViewMut<'_, f64>| {
+                        assert_eq!(first % grain, 0);
                         for i in 0..part.dims5()[0] {
                             for (j, k) in (0..4).flat_map(|j| (0..3).map(move |k| (j, k))) {
                                 *part.at_mut([i, j, 0, 0, k]) += (1 + (first + i) * 100 + j * 10 + k) as f64;

@@ -11,8 +11,10 @@ pub(crate) mod outer;
 pub(crate) mod planar;
 pub(crate) mod slide;
 pub(crate) mod tile;
+pub(crate) mod toom;
 pub(crate) mod transpose;
 pub(crate) mod walk;
+pub(crate) mod winograd;
 
 use crate::error::Error;
 use pulp::bytemuck::cast;
@@ -149,7 +151,7 @@ pub(crate) struct Registers {
 }
 
 /// A number that has vectors on every instruction set.
-pub trait Lane: Copy + Default + PartialEq + Send + Sync + 'static {
+pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
     /// A vector of `S::lanes` numbers.
     type Vector<S: Simd>: Copy + Send + Sync + pulp::bytemuck::Pod;
 

@@ -6,9 +6,9 @@
 
 mod reference;
 
-use convgrad::{Backend, ConvShape, Op, Update};
+use convgrad::{ConvShape, Op, Update};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use reference::{Arrangement, Layer, OPS, Operand, Random, every_backend, result_dims};
+use reference::{Arrangement, Layer, OPS, Operand, Random, able_backends, exact_backends, result_dims};
 
 /// Whole numbers up to this in operands: 16 times the longest sum here stays far below 2^24, where f32 begins to round.
 const INTEGER: usize = 4;
@@ -35,11 +35,6 @@ fn pools<const N: usize>(threads: [usize; N]) -> [ThreadPool; N] {
     threads.map(|threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
 }
 
-/// What compute the operation, without the reference, which would be compared with itself.
-fn judged(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<f32>>> {
-    every_backend().into_iter().filter(move |b| b.name() != "naive" && b.supports(op, shape).is_ok())
-}
-
 #[test]
 fn whole_numbers_agree_to_the_last_bit() {
     let permuted = Arrangement { order: [4, 1, 3, 0, 2], ..Arrangement::NCHW };
@@ -51,7 +46,7 @@ fn whole_numbers_agree_to_the_last_bit() {
             let layer = Layer::<f32>::new(shape, &[(); 3].map(|_| arrangement.clone()), || random.integer(INTEGER));
             for op in OPS {
                 let expected = layer.sums(op);
-                for backend in judged(op, &shape) {
+                for backend in exact_backends::<f32>(op, &shape).filter(|b| b.name() != "naive") {
                     for pool in &pools {
                         let mut result = Operand::poisoned(&result_dims(&shape, op), &arrangement);
                         let done = pool.install(|| layer.execute(&*backend, op, &mut result, Update::overwrite()));
@@ -80,10 +75,10 @@ fn reals_keep_their_bound_and_their_bits() {
             let mut random = Random::new(11);
             let layer = Layer::<f32>::new(shape, &[(); 3].map(|_| arrangement.clone()), || random.real());
             let truth = layer.truth(op);
-            for backend in judged(op, &shape) {
+            for backend in able_backends::<f32>(op, &shape).filter(|b| b.name() != "naive") {
                 let [one, others @ ..] = pools.each_ref().map(|pool| pool.install(|| layer.compute(&*backend, op)));
                 let context = || format!("{op} of {shape} in {:?} by {}", arrangement.order, backend.description());
-                truth.assert_within(&one, backend.error_bound(op, &shape), context);
+                truth.assert_kept(&one, (op, &shape), &*backend, context);
                 assert!(others.iter().all(|other| *other == one), "{}: threads change the result", context());
             }
         }
@@ -115,10 +110,9 @@ fn roundings_that_all_go_one_way_keep_the_bound() {
             value(image * 256 + position)
         });
         let truth = layer.truth(Op::WeightGradient);
-        for backend in judged(Op::WeightGradient, &shape) {
-            let bound = backend.error_bound(Op::WeightGradient, &shape);
+        for backend in able_backends::<f32>(Op::WeightGradient, &shape).filter(|b| b.name() != "naive") {
             let given = layer.compute(&*backend, Op::WeightGradient);
-            truth.assert_within(&given, bound, || backend.description());
+            truth.assert_kept(&given, (Op::WeightGradient, &shape), &*backend, || backend.description());
         }
     }
 }

@@ -38,7 +38,6 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod window;
-mod write;
 
 pub use public_plan::{DirectKernel, DirectPlan, KernelPlan};
 

@@ -2,7 +2,8 @@
 
 use super::{Arrangement, Operand};
 use convgrad::{
-    Backend, BiasGradient, ConvShape, Element, Error, Forward, Op, Problem, Update, View, WeightGradient, reference,
+    Backend, BiasGradient, ConvShape, Element, Error, ErrorScale, Forward, Op, Problem, Update, View, WeightGradient,
+    reference,
 };
 
 /// All that a backend may compute.
@@ -97,50 +98,80 @@ impl<T: Element> Layer<T> {
         self.map::<f64>(|x| x).compute(&*reference::<f64>(), op)
     }
 
+    /// For each weight, the product of the Euclidean norms of its two channels.
+    fn norms(&self) -> Vec<f64> {
+        let of = |operand: &Operand<T>, dims: &[usize]| {
+            let positions: usize = dims[2..].iter().product();
+            let mut squares = vec![0.0; dims[1]];
+            for (i, value) in operand.values().into_iter().enumerate() {
+                squares[i / positions % dims[1]] += value.to_f64().powi(2);
+            }
+            squares.into_iter().map(f64::sqrt).collect::<Vec<_>>()
+        };
+        let (delta, input) = (of(&self.delta, &self.shape.output_dims()), of(&self.input, &self.shape.input_dims()));
+        let (ocs, ics) = (self.shape.group_out_channels(), self.shape.group_in_channels());
+        let pairs = (0..delta.len()).flat_map(|oc| (0..ics).map(move |ic| (oc, oc / ocs * ics + ic)));
+        let taps = self.shape.taps();
+        pairs.flat_map(|(oc, ic)| std::iter::repeat_n(delta[oc] * input[ic], taps)).collect()
+    }
+
     /// The sums, and how large their terms are together.
     pub fn truth(&self, op: Op) -> Truth {
         Truth {
             sums: self.sums(op),
             magnitudes: self.map::<f64>(f64::abs).compute(&*reference::<f64>(), op),
+            norms: if op == Op::WeightGradient { self.norms() } else { Vec::new() },
             bound: reference::<f64>().error_bound(op, &self.shape),
         }
     }
 }
 
-/// Results in `f64`, and for each the sum of the magnitudes of its terms.
+/// Results in `f64`, and for each the sum of the magnitudes of its terms; of a weight gradient, the norms too.
 #[derive(Debug)]
 pub struct Truth {
     pub sums: Vec<f64>,
     pub magnitudes: Vec<f64>,
+    norms: Vec<f64>,
     /// The reference's own error bound, in roundoffs of `f64`.
     pub bound: f64,
 }
 
 impl Truth {
-    /// The largest error of `result` in units of `u * sum |a_i * b_i|`, the measure of [`Backend::error_bound`].
+    /// The largest error of `result` in units of `u * scale`, the measure of [`Backend::error_bound`]. The reference's own
+    /// error is taken off.
     ///
-    /// Infinite where all terms are zero and the result is not, and where the result is not a number.
-    pub fn worst_error<T: Element>(&self, result: &[T]) -> f64 {
+    /// Infinite where the scale is zero and the result is not, and where the result is not a number.
+    pub fn worst_error<T: Element>(&self, result: &[T], scale: ErrorScale) -> f64 {
         assert_eq!(result.len(), self.sums.len(), "a result of another length than the truth");
-        let errors = result.iter().zip(&self.sums).zip(&self.magnitudes).map(|((x, sum), magnitude)| {
-            let error = (x.to_f64() - sum).abs();
-            if error == 0.0 {
+        let scales = match scale {
+            ErrorScale::Products => &self.magnitudes,
+            ErrorScale::Norms => &self.norms,
+            other => panic!("the tests do not know the scale {other:?} yet"),
+        };
+        assert_eq!(scales.len(), self.sums.len(), "norms are those of a weight gradient");
+        let errors = result.iter().zip(&self.sums).zip(scales.iter().zip(&self.magnitudes));
+        let errors = errors.map(|((x, sum), (scale, magnitude))| {
+            let distance = (x.to_f64() - sum).abs();
+            if distance == 0.0 {
                 return 0.0;
             }
-            let measured = error / (T::UNIT_ROUNDOFF * magnitude);
+            let error = distance - self.bound * f64::UNIT_ROUNDOFF * magnitude;
+            let measured = error / (T::UNIT_ROUNDOFF * scale);
             if measured.is_nan() { f64::INFINITY } else { measured }
         });
         errors.fold(0.0, f64::max)
     }
 
-    /// What a backend of bound `c` may show against this truth, which errs by its own bound.
-    pub fn allowed<T: Element>(&self, c: f64) -> f64 {
-        c + self.bound * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF
-    }
-
-    /// Demands that every entry lies within the bound `c`.
-    pub fn assert_within<T: Element>(&self, result: &[T], c: f64, what: impl FnOnce() -> String) {
-        let (worst, allowed) = (self.worst_error(result), self.allowed::<T>(c));
-        assert!(worst <= allowed, "{}: an error of {worst:.3} u * magnitude, allowed are {allowed:.3}", what());
+    /// Demands that every entry lies within the bound a backend declares.
+    pub fn assert_kept<T: Element>(
+        &self,
+        result: &[T],
+        (op, shape): (Op, &ConvShape),
+        backend: &dyn Backend<T>,
+        what: impl FnOnce() -> String,
+    ) {
+        let allowed = backend.error_bound(op, shape);
+        let worst = self.worst_error(result, backend.error_scale(op, shape));
+        assert!(worst <= allowed, "{}: an error of {worst:.3} u * scale, allowed are {allowed:.3}", what());
     }
 }

@@ -14,11 +14,11 @@ pub use layer::{Layer, OPS, Truth, result_dims};
 pub use operand::{Arrangement, Operand};
 pub use random::Random;
 
-use convgrad::{Backend, Isa, Registered};
+use convgrad::{Backend, ConvShape, ErrorScale, Isa, Op, Registered};
 
 /// Every backend of the registry on every instruction set of this processor, those that do not depend on the set once.
 ///
-/// A backend that uses the set says so in its description, which `agreement.rs` proves for `direct`.
+/// A backend that uses the set says so in its description, which `agreement.rs` proves.
 pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
     let mut all: Vec<Box<dyn Backend<T>>> = Vec::new();
     for isa in Isa::available() {
@@ -29,4 +29,16 @@ pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
         }
     }
     all
+}
+
+/// Those of [`every_backend`] that compute an operation for a shape.
+pub fn able_backends<T: Registered>(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<T>>> + use<T> {
+    let shape = *shape;
+    every_backend::<T>().into_iter().filter(move |backend| backend.supports(op, &shape).is_ok())
+}
+
+/// Those of [`able_backends`] whose results of small whole numbers are exact, as [`ErrorScale::Products`] says.
+pub fn exact_backends<T: Registered>(op: Op, shape: &ConvShape) -> impl Iterator<Item = Box<dyn Backend<T>>> + use<T> {
+    let shape = *shape;
+    able_backends::<T>(op, &shape).filter(move |backend| backend.error_scale(op, &shape) == ErrorScale::Products)
 }

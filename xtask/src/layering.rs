@@ -25,6 +25,7 @@ pub const ROOMS: &[&[&str]] = &[
     &["partition"],
     &["problem"],
     &["bias"],
+    &["write"],
     &["backend"],
     &["backend::*"],
     &["registry"],

@@ -45,7 +45,7 @@ impl<T: Element> Gather<'_, T> {
             let mut flush = |gathered: &[[T::Acc; POSITIONS]; CHANNELS], filled: &mut usize| {
                 let rows = |c: usize| &gathered[c][..*filled];
                 let out = &mut panel[packed * self.width + first..];
-                let put = |out: &mut T::Acc, number| *out = number;
+                let put = |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers);
                 self.isa.run(Transpose { rows, count, out, pitch: self.width, block: POSITIONS, put });
                 packed += std::mem::take(filled);
             };

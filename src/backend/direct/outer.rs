@@ -23,7 +23,6 @@ use super::outer_plan::OuterPlan;
 use super::panel::{Panel, Positions, Tiling};
 use super::parts::sum_parts;
 use super::window::AxisWindow;
-use super::write::{SumRows, Sums, write};
 use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, threads_for, work_within};
 use crate::problem::WeightGradient;
@@ -33,6 +32,7 @@ use crate::simd::tile::{Tile, for_tile};
 use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
+use crate::write::{SumRows, Sums, write};
 use std::ops::Range;
 
 /// Computes a problem by its plan.

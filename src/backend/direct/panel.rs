@@ -128,7 +128,7 @@ fn pack<T: Element>(
         && let Some(data) = T::as_acc(source.data())
     {
         let rows = |c: usize| &data[start.wrapping_add_signed(c.cast_signed() * channel_stride)..][..positions];
-        let put = |out: &mut T::Acc, number| *out = number;
+        let put = |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers);
         isa.run(Transpose { rows, count, out: panel, pitch: width, block: BLOCK, put });
     } else if channel_stride == 1 {
         let mut out = panel.chunks_exact_mut(width);

@@ -24,7 +24,6 @@ use super::cut::{Chunks, Window};
 use super::panel::{Panel, Positions, Tiling};
 use super::parts::sum_parts;
 use super::planar_plan::{LaneOperand, PlanarPlan, copied_len, sizes};
-use super::write::{SumRows, Sums, write, write_rows};
 use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, threads_for, work_within};
 use crate::problem::WeightGradient;
@@ -34,6 +33,7 @@ use crate::simd::tile::{Tile, for_tile};
 use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
+use crate::write::{SumRows, Sums, write, write_rows};
 use std::ops::Range;
 
 /// Whether the operands lie as the kernel reads them by this plan.

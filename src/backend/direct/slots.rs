@@ -4,13 +4,13 @@
 //! own. The sums of slots that share groups are merged in the order of the slots; those of taps that a slot leaves to others
 //! are zeros. Slots depend on the shape only, so the bits do not depend on the threads.
 
-use super::write::{SumRows, Sums, write};
 use crate::element::Element;
 use crate::partition::{add_in_order, for_each_chunk};
 use crate::problem::Update;
 use crate::shape::ConvShape;
 use crate::simd::Isa;
 use crate::tensor::ViewMut;
+use crate::write::{SumRows, Sums, write};
 use std::ops::Range;
 
 /// Slots work is dealt to: enough for a few threads to share them evenly.

@@ -21,7 +21,7 @@ pub(super) fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>, scratc
 
     let scratch = &*scratch;
     let flops = (plan.parts * shape.weights_len()) as f64 * ELEMENT_FLOPS;
-    for_each_part(gradient, 0, flops, &|first, gradient| product.write(scratch, first, gradient, update));
+    for_each_part(gradient, 0, 1, flops, &|first, gradient| product.write(scratch, first, gradient, update));
 }
 
 /// The product of delta and the unfolded input, and how it is cut.

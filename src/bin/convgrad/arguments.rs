@@ -100,6 +100,11 @@ impl BackendList {
         self.isa.unwrap_or(Isa::best())
     }
 
+    /// Whether a backend was asked for by its name, rather than with all others.
+    pub fn names(&self, name: &str) -> bool {
+        self.names.iter().any(|n| n == name)
+    }
+
     /// The backends, in the registry's order.
     pub fn select<T: Registered>(&self) -> Vec<Box<dyn Backend<T>>> {
         let wanted = |name: &str| self.names.iter().any(|n| n == ALL || n == name);

@@ -62,6 +62,13 @@ fn explain<T: Registered>(tasks: &[Task], backends: &[Box<dyn Backend<T>>], out:
         table::write_titles(out, &columns)?;
         for backend in backends {
             let op = Op::WeightGradient;
+            if let Err(refusal) = backend.supports(op, shape) {
+                let plan = format!("unsupported: {}; {}", refusal.reason, refusal.remedy);
+                let [scratch, flops, moved, bound] = ["-"; 4].map(str::to_owned);
+                let cells = [backend.name().to_owned(), scratch, flops, moved, bound, plan];
+                table::write_row(out, &columns, cells)?;
+                continue;
+            }
             let cost = backend.cost(op, shape);
             let mebibytes = |bytes: f64| format!("{:.3}", bytes / f64::from(1 << 20));
             let cells = [

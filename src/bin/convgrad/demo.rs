@@ -11,6 +11,7 @@ mod sweep;
 mod worked_example;
 
 use anyhow::Context;
+use convgrad::{Backend, ConvShape, Op};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -35,6 +36,11 @@ pub fn run(options: &DemoOptions) -> anyhow::Result<()> {
         })?;
     }
     show(options, &mut io::stdout().lock())
+}
+
+/// The backends that compute the weight gradient of a shape.
+fn able_backends(shape: &ConvShape) -> Vec<Box<dyn Backend<f32>>> {
+    convgrad::backends().into_iter().filter(|backend| backend.supports(Op::WeightGradient, shape).is_ok()).collect()
 }
 
 fn show(options: &DemoOptions, out: &mut impl Write) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! a thousand times faster than detail. Three ordinary remedies are used and no other: the photograph's mean is
 //! subtracted, the learning rate is what the steepest direction allows, and steps have momentum.
 
+use super::able_backends;
 use super::page::{Block, heading, side_by_side};
 use super::pictures::Picture;
 use crate::CheckFailed;
@@ -84,7 +85,7 @@ pub fn show(out: &mut impl Write) -> anyhow::Result<Learned> {
     )?;
 
     let mut courses = Vec::new();
-    for backend in convgrad::backends::<f32>() {
+    for backend in able_backends(&lesson.shape) {
         let bar = progress_bar(backend.name());
         let course = lesson.learn(&*backend, learning_rate, |step, error, first| {
             bar.set_position((first / error).log10().max(0.0) as u64);
@@ -252,7 +253,7 @@ mod tests {
     fn every_backend_learns_the_filter_to_three_decimals() {
         let lesson = Lesson::new(SOBEL).unwrap();
         let learning_rate = 1.0 / lesson.largest_curvature().unwrap();
-        for backend in convgrad::backends() {
+        for backend in able_backends(&lesson.shape) {
             let course = lesson.learn(&*backend, learning_rate, |_, _, _| ()).unwrap();
             assert!(course.errors.len() <= MAX_STEPS, "{} was stopped", backend.name());
             assert_abs_diff_eq!(course.kernel[..], SOBEL[..], epsilon = 0.0005);

@@ -53,7 +53,7 @@ pub fn show(out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The backends, all of which run in every cell: a plainly slow one costs its few calls, and no lead is guessed.
+/// The backends, all of which run in every cell they can: a plainly slow one costs its few calls, and no lead is guessed.
 struct Race {
     backends: Vec<Box<dyn Backend<f32>>>,
 }
@@ -163,6 +163,7 @@ impl<'a> Entrant<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::able_backends;
     use super::*;
 
     #[test]
@@ -175,11 +176,12 @@ mod tests {
     /// In the second cell too, where some take a hundred times as long as others: what an earlier cell showed of a
     /// backend says nothing of the next.
     #[test]
-    fn every_backend_runs_in_every_cell_and_is_ranked_by_its_time() {
+    fn every_backend_runs_in_every_cell_it_can_and_is_ranked_by_its_time() {
         let race = Race::new();
         for shape in ["mb1g64ic64ih56oc64kh1", "mb1ic64ih28oc64kh3ph1"] {
-            let ranking = race.run(&shape.parse().unwrap()).unwrap();
-            assert_eq!(ranking.len(), convgrad::backends::<f32>().len());
+            let shape = shape.parse().unwrap();
+            let ranking = race.run(&shape).unwrap();
+            assert_eq!(ranking.len(), able_backends(&shape).len());
             assert!(ranking.iter().all(|r| r.1 > 0.0) && ranking.is_sorted_by_key(|r| r.1), "{ranking:?}");
         }
     }
@@ -189,6 +191,6 @@ mod tests {
         let mut out = Vec::new();
         let shape = ConvShape::conv2d(1, 1, [8, 8], 1, [11, 11]).build();
         Race::new().row(&mut out, 11, [shape]).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap().trim_end(), format!("    11x11{:>13}", "-"));
+        assert_eq!(String::from_utf8(out).unwrap().trim_end(), format!("    11x11{:>15}", "-"));
     }
 }

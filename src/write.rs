@@ -11,7 +11,7 @@ use std::ops::Range;
 
 /// Where the sums of the weights lie. Output channels come in runs whose sums, for one input channel and tap, are
 /// neighbours in memory.
-pub(super) trait Sums<A>: Sync {
+pub(crate) trait Sums<A>: Sync {
     /// The run a channel belongs to.
     fn neighbours(&self, channel: usize) -> Range<usize>;
 
@@ -20,7 +20,7 @@ pub(super) trait Sums<A>: Sync {
 }
 
 /// The sums of some channels: row `w` has those of weight `w`, counted through input channels and taps.
-pub(super) struct SumRows<'a, A> {
+pub(crate) struct SumRows<'a, A> {
     /// The first row and all that follows.
     pub data: &'a [A],
     /// Elements from a row to the next.
@@ -41,7 +41,7 @@ impl<'a, A> SumRows<'a, A> {
 const BLOCK: usize = 16;
 
 /// Writes all sums.
-pub(super) fn write<T: Element>(
+pub(crate) fn write<T: Element>(
     isa: Isa,
     shape: &ConvShape,
     sums: &impl Sums<T::Acc>,
@@ -49,50 +49,55 @@ pub(super) fn write<T: Element>(
     update: Update<T>,
 ) {
     let work = shape.weights_len() as f64 * ELEMENT_FLOPS;
-    for_each_part(gradient, 0, work, &|first, mut part| {
+    for_each_part(gradient, 0, 1, work, &|first, mut part| {
         let last = first + part.dims5()[0];
         let mut channel = first;
         while channel < last {
             let channels = channel..sums.neighbours(channel).end.min(last);
             channel = channels.end;
-            write_channels(isa, shape, sums, channels.start - first, channels, &mut part, update);
+            let ics = 0..shape.group_in_channels();
+            write_channels(isa, shape, sums.rows(channels.clone()), ics, channels.start - first, &mut part, update);
         }
     });
 }
 
-/// Writes the sums of some neighbours, the first of which is channel `position` of this part of the gradient.
-fn write_channels<T: Element>(
+/// Writes the sums of neighbours with some input channels, whose rows are the first of `sums`. The first of the neighbours
+/// is channel `position` of this part of the gradient.
+pub(crate) fn write_channels<T: Element>(
     isa: Isa,
     shape: &ConvShape,
-    sums: &impl Sums<T::Acc>,
+    sums: SumRows<'_, T::Acc>,
+    ics: Range<usize>,
     position: usize,
-    channels: Range<usize>,
     part: &mut ViewMut<'_, T>,
     update: Update<T>,
 ) {
     let taps = shape.taps();
     let [_, lens @ ..] = part.dims5();
-    let [ics, _, height, width] = lens;
+    let [all, _, height, width] = lens;
     let [channel_stride, inner @ ..] = part.strides5();
-    let sums = sums.rows(channels.clone());
     let is_row = |contiguous: [usize; 4]| (0..4).all(|i| lens[i] == 1 || inner[i] == contiguous[i].cast_signed());
     let taps_inside = is_row([taps, height * width, width, 1]);
-    let taps_outside = is_row([1, height * width * ics, width * ics, ics]);
-    if (taps_inside || taps_outside) && (channel_stride > 0 || channels.len() == 1) {
-        let start = part.index([position, 0, 0, 0, 0]);
+    let taps_outside = is_row([1, height * width * all, width * all, all]);
+    if (taps_inside || taps_outside) && (channel_stride > 0 || sums.channels == 1) {
+        let start = part.index([position, ics.start, 0, 0, 0]);
         // The stride of a single channel is never stepped and may be anything.
-        let pitch = if channels.len() > 1 { channel_stride.unsigned_abs() } else { ics * taps };
+        let pitch = if sums.channels > 1 { channel_stride.unsigned_abs() } else { all * taps };
         let out = &mut part.data_mut()[start..];
         if taps_inside {
-            transpose(isa, |weight| sums.row(weight), ics * taps, out, pitch, update);
+            transpose(isa, |weight| sums.row(weight), ics.len() * taps, out, pitch, update);
+        } else if ics.len() == all {
+            transpose(isa, |weight| sums.row(weight % all * taps + weight / all), all * taps, out, pitch, update);
         } else {
-            transpose(isa, |weight| sums.row(weight % ics * taps + weight / ics), ics * taps, out, pitch, update);
+            for tap in 0..taps {
+                transpose(isa, |ic| sums.row(ic * taps + tap), ics.len(), &mut out[tap * all..], pitch, update);
+            }
         }
         return;
     }
-    for ic in 0..ics {
+    for (row, ic) in ics.enumerate() {
         for (tap, [kd, kh, kw]) in shape.tap_positions().enumerate() {
-            for (c, &sum) in sums.row(ic * taps + tap).iter().enumerate() {
+            for (c, &sum) in sums.row(row * taps + tap).iter().enumerate() {
                 update.apply(part.at_mut([position + c, ic, kd, kh, kw]), sum);
             }
         }
@@ -110,24 +115,28 @@ fn transpose<'a, T: Element>(
 ) {
     // The common case by itself, where storing is a copy.
     if update == Update::overwrite() {
-        let put = |out: &mut T, sum| *out = T::from_acc(sum);
+        let put = |out: &mut [T], sums: &[T::Acc]| T::round(sums, out);
         isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     } else {
-        let put = |out: &mut T, sum| update.apply(out, sum);
+        let put = |out: &mut [T], sums: &[T::Acc]| {
+            for (out, &sum) in out.iter_mut().zip(sums) {
+                update.apply(out, sum);
+            }
+        };
         isa.run(Transpose { rows, count, out, pitch, block: BLOCK, put });
     }
 }
 
 /// Writes the sums of a kernel of one tap, whose `row(oc)` has those of an output channel with each input channel of its
 /// group.
-pub(super) fn write_rows<'a, T: Element>(
+pub(crate) fn write_rows<'a, T: Element>(
     shape: &ConvShape,
     row: impl Fn(usize) -> &'a [T::Acc] + Sync,
     gradient: ViewMut<'_, T>,
     update: Update<T>,
 ) {
     let work = shape.weights_len() as f64 * ELEMENT_FLOPS;
-    for_each_part(gradient, 0, work, &|first, mut part| {
+    for_each_part(gradient, 0, 1, work, &|first, mut part| {
         let [ocs, ics, ..] = part.dims5();
         for oc in 0..ocs {
             let sums = row(first + oc);
