@@ -13,7 +13,7 @@ const TASK_FLOPS: f64 = 2e6;
 
 /// How many shapes of a set have fewer tasks, on AVX-512, in the kernel that comes first.
 ///
-/// One channel and a kernel of 5 to 15 (`image`) has tasks for two thirds of them or more: smaller bands would walk more rows
+/// One channel and a kernel of 5 to 31 (`image`) mostly has two thirds of them or more: smaller bands would walk more rows
 /// twice. 5x5 kernels of few channels on small planes have the fewest, as their taps are not dealt out: 4 tasks of 30 that
 /// `inception_4a/5x5` would be worth, 0.3 ms of work on one thread.
 const SHORT: [(&str, usize); 5] = [("core", 2), ("image", 8), ("googlenet", 7), ("unet", 1), ("deepbench", 1)];

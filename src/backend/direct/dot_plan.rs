@@ -129,12 +129,19 @@ impl DotPlan {
         let [ocs, ics] = [shape.group_out_channels() as f64, shape.group_in_channels() as f64];
         let [steps, segments] = [self.lanes, SEGMENT].map(|len| self.stream_len().div_ceil(len) as f64);
         let cached = (ocs + ics) * SEGMENT.min(self.stream_len()) as f64 <= CACHED_ELEMENTS;
-        let misses = if cached { 1.0 } else { 2.0 };
+        let misses = if !cached {
+            2.0
+        } else if segments > MANY_SEGMENTS {
+            1.1
+        } else {
+            1.0
+        };
         let multiply = self.tiles(shape) as f64 * (steps * cycles(self.tile) * misses + segments * CALL_CYCLES);
         let lines = (ocs + ics) * (self.phase_len() / self.axes[2].len) as f64;
         let pack = ocs * self.delta_len() as f64 + ics * self.input_len() as f64 + lines * LINE_CYCLES;
         let units = shape.groups() as f64 * self.units(shape) as f64;
-        units * (multiply + pack) + TOTAL_CYCLES * self.slots.unit_parts as f64 * shape.weights_len() as f64
+        units * (multiply + pack + UNIT_CYCLES)
+            + TOTAL_CYCLES * self.slots.unit_parts as f64 * shape.weights_len() as f64
     }
 
     /// Additions the longest chain of roundings has: a segment in lanes, the segments and units of a slot, the lanes,
@@ -258,8 +265,14 @@ impl DotPlan {
 /// Elements of a segment of all channels that still come from the L2 cache (1 MiB of f32, with room to spare).
 const CACHED_ELEMENTS: f64 = 131072.0;
 
+/// Segments of a stream beyond which steps take a tenth longer: kernels of 21 to 31 on images of 512, beside those of 64.
+const MANY_SEGMENTS: f64 = 8.0;
+
 /// Cycles beside its steps that a call of the kernel takes, finding its streams included.
 const CALL_CYCLES: f64 = 80.0;
+
+/// Cycles beside all others that a unit takes: 256 of them, of 4x4 outputs each, took 130 microseconds.
+const UNIT_CYCLES: f64 = 1000.0;
 
 /// Cycles that packing a line takes beside its elements.
 const LINE_CYCLES: f64 = 25.0;

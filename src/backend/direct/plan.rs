@@ -152,7 +152,7 @@ mod tests {
             (AVX512, "mb8ic3ih224oc64oh112kh7sh2ph3", &[(Planar, [2, 8]), (Outer, [4, 3])]),
             // Depthwise: rows where they lie, or channels, if one of them is contiguous.
             (AVX512, "mb8g32ic32ih112oc32oh112kh3ph1", &[(Slide, [3, 3]), (Depthwise, [3, 3]), (Dot, [3, 3])]),
-            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [3, 3]), (Dot, [1, 9])]),
+            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [3, 3]), (Planar, [1, 5]), (Dot, [1, 9])]),
             // One channel.
             (AVX512, "mb1ic1ih512oc1oh510kh3", &[(Slide, [3, 3]), (Dot, [3, 3])]),
         ];
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_told_in_one_line() {
-        assert_eq!(plan(AVX512, "mb1ic1ih5oc1oh4kh2").to_string(), "plain, 1.54e2 cycles");
+        assert_eq!(plan(AVX512, "mb1ic1ih5oc1oh4kh2").to_string(), "plain, 3.36e2 cycles");
         let told = plan(AVX512, "mb8g32ic32ih112oc32oh112kh3ph1").to_string();
         let kernels: Vec<&str> = told.split("; else ").collect();
         for (told, begins) in kernels.iter().zip(["slide 3x3, 16 lanes, blocks of ", "depthwise 3x3, ", "dot 3x3, "]) {

@@ -273,7 +273,7 @@ impl SlidePlan {
 }
 
 /// Cycles beside its steps that a call of the kernel takes, finding its operands included, and a plane of it.
-const CALL_CYCLES: f64 = 350.0;
+const CALL_CYCLES: f64 = 500.0;
 const PLANE_CYCLES: f64 = 20.0;
 
 /// Cycles in which the lanes of a sum are added up.
