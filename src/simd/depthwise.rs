@@ -203,7 +203,7 @@ impl<T: Lane, const V: usize, const N: usize, const STEP: usize, const R: usize,
                 }
                 let mut rows = Rows::<T, S, V, R, B> { outputs, lines, held: [[zero; V]; R], apart: walk.apart };
                 for step in 0..whole.start.min(end) {
-                    rows.edge::<N, STEP>(simd, &walk, step, &mut sums);
+                    rows.edge::<N, STEP>(simd, &walk, [delta_len, line_len], step, &mut sums);
                 }
                 let mut delta_at = whole.start.wrapping_mul(walk.delta.column);
                 let mut at = (whole.start * STEP).wrapping_sub(walk.lead).wrapping_mul(walk.input.column);
@@ -223,7 +223,7 @@ impl<T: Lane, const V: usize, const N: usize, const STEP: usize, const R: usize,
                     }
                 }
                 for step in whole.end.max(whole.start).min(end)..end {
-                    rows.edge::<N, STEP>(simd, &walk, step, &mut sums);
+                    rows.edge::<N, STEP>(simd, &walk, [delta_len, line_len], step, &mut sums);
                 }
             }
         }
@@ -294,11 +294,14 @@ impl<T: Lane, S: Simd, const V: usize, const R: usize, const B: usize> Rows<'_, 
         &mut self,
         simd: S,
         walk: &Walk,
+        [delta_len, line_len]: [usize; 2],
         step: usize,
         sums: &mut [[[T::Vector<S>; B]; V]; N],
     ) {
-        if step < walk.outputs {
-            self.hold(step * walk.delta.column);
+        let at = step.wrapping_mul(walk.delta.column);
+        // As in the steps between, what is said beside holds always.
+        if step < walk.outputs && self.hold_all(delta_len, at) {
+            self.hold(at);
         } else {
             for r in 0..R {
                 hand_down(&mut self.held[r], [T::splat(simd, T::default()); B]);
@@ -306,8 +309,9 @@ impl<T: Lane, S: Simd, const V: usize, const R: usize, const B: usize> Rows<'_, 
         }
         for c in 0..STEP {
             let column = (step * STEP + c).wrapping_sub(walk.lead);
-            if column < walk.columns {
-                self.add::<N, STEP>(simd, column * walk.input.column, c, sums);
+            let at = column.wrapping_mul(walk.input.column);
+            if column < walk.columns && self.hold_all(line_len, at) {
+                self.add::<N, STEP>(simd, at, c, sums);
             }
         }
     }
