@@ -12,6 +12,10 @@ use pulp::Simd;
 /// quarter of the rate of 2x8, which reaches the peak (Zen 5, AVX-512, rustc 1.95).
 pub(crate) const MAX_N: [usize; 4] = [16, 8, 5, 4];
 
+/// Sums that keep the multipliers busy: each takes its next term after the four cycles of a multiply-add, of which a core
+/// starts two a cycle. A tile of fewer takes no less time.
+const MIN_SUMS: usize = 8;
+
 /// Sizes of a register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tile {
@@ -26,13 +30,7 @@ impl Tile {
     pub fn all() -> impl Iterator<Item = Tile> {
         (1..=4).flat_map(|v| (1..=MAX_N[v - 1]).map(move |n| Tile { v, n }))
     }
-}
 
-/// Sums below which a tile takes the time of a tile of so many: each takes its next term only after the latency of a
-/// multiply-add, four cycles, of which a core starts two each.
-const MIN_SUMS: usize = 8;
-
-impl Tile {
     /// The smallest tiles, of equal size, that the rows of this one can be dealt to and that do not take longer for it.
     pub fn smallest_share(self) -> Tile {
         let rows = (1..=self.n).find(|rows| self.n.is_multiple_of(*rows) && self.v * rows >= MIN_SUMS);
