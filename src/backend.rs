@@ -16,13 +16,24 @@ use crate::problem::{BiasGradient, Forward, Problem, Update, WeightGradient};
 use crate::shape::ConvShape;
 use crate::tensor::{View, ViewMut};
 
-/// What a backend spends on a problem.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What a backend spends on a problem: what [`Auto`](crate::Auto) predicts its time from.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
     /// Floating point operations executed, work on padding and on idle lanes included.
     pub flops: f64,
     /// Bytes read and written: operands, result, and every copy made on the way.
     pub bytes: f64,
+    /// Inner loops begun beside those whose price `flops` includes: what work on short rows is made of.
+    pub loops: f64,
+    /// Pieces that do not wait for each other: more threads than these are of no use.
+    pub tasks: usize,
+}
+
+impl Default for Cost {
+    /// Nothing, in one piece.
+    fn default() -> Cost {
+        Cost { flops: 0.0, bytes: 0.0, loops: 0.0, tasks: 1 }
+    }
 }
 
 /// What the error of an entry is measured by.
@@ -40,6 +51,10 @@ pub enum ErrorScale {
     /// by a little though all its own terms are zero, and whole numbers do not in general come out exact.
     Norms,
 }
+
+/// The root mean square error of a plain loop over `n` products is this times `sqrt(n)`, in units of roundoff times the root
+/// mean square of the sum: 0.30 measured at 392, 1568 and 25088 terms drawn uniformly from -1 to 1.
+pub(crate) const RANDOM_WALK: f64 = 0.3;
 
 /// One way of computing the passes of a convolution layer; see the [crate] for how to hold and call one.
 ///
@@ -74,6 +89,26 @@ pub trait Backend<T: Element>: Send + Sync {
     /// What the [error bound](Self::error_bound) is multiplied with.
     fn error_scale(&self, _op: Op, _shape: &ConvShape) -> ErrorScale {
         ErrorScale::Products
+    }
+
+    /// The error to expect of an entry, where the [bound](Self::error_bound) is what it cannot exceed: in the root mean square,
+    /// in units of roundoff times the root mean square of the gradient, for operands that are independent random numbers of
+    /// mean zero.
+    ///
+    /// A sum of `n` such products passes through partial sums that grow like `sqrt(k)`, each rounded by some fraction of `u`:
+    /// their errors add up to `0.3 * sqrt(n)`. By default that is what it is, for the bound as the length of the
+    /// sum; a backend whose errors scale with norms must tell its own, and is else taken to reach its bound.
+    fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
+        let bound = self.error_bound(op, shape);
+        match self.error_scale(op, shape) {
+            ErrorScale::Products => RANDOM_WALK * bound.sqrt(),
+            ErrorScale::Norms => bound,
+        }
+    }
+
+    /// Whether the same call gives the same bits on every processor, and not just on those of this instruction set.
+    fn is_reproducible(&self) -> bool {
+        false
     }
 
     /// How it would go about a problem, in one line for people; nothing where the [description](Self::description) says

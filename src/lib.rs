@@ -52,6 +52,7 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod auto;
 mod backend;
 mod bias;
 pub mod catalog;
@@ -69,6 +70,7 @@ mod tensor;
 pub mod train;
 mod write;
 
+pub use auto::Auto;
 pub use backend::direct::{DirectKernel, DirectPlan, KernelPlan};
 pub use backend::{Backend, Cost, ErrorScale};
 pub use element::Element;

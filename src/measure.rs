@@ -6,16 +6,20 @@
 //! [`peak_flops`] and [`read_bandwidth`] are measured
 //! in the same run: a rate is then a share of what the machine had to give at that time.
 
+mod backends;
 mod bandwidth;
 mod cache;
 mod cold;
 mod peak;
+mod processor;
 mod together;
 
+pub use backends::{Temperature, weight_gradients};
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use cache::{Cache, Caches};
 pub use cold::interleaved_cold;
 pub use peak::peak_flops;
+pub use processor::cpu_name;
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 //! writing the same sum (a generous end padding that no output reads, or the exact one) are therefore one shape, with
 //! one hash and one text form. For the same reason the stride of an axis with a single output is 1.
 
+mod bucket;
 mod build;
 mod text;
 
@@ -61,6 +62,14 @@ impl Axis {
         let begin = outputs(self.padding.saturating_sub(shift));
         let end = outputs((self.input + self.padding).saturating_sub(shift)).min(self.output);
         begin.min(end)..end
+    }
+
+    /// Pairs of an output and a tap that meet the input and not the padding; of more than 64 taps, an estimate from some.
+    pub(crate) fn meetings(&self) -> f64 {
+        let step = self.kernel.div_ceil(64);
+        let sampled = (0..self.kernel).step_by(step);
+        let mean = sampled.clone().map(|tap| self.valid_outputs(tap).len() as f64).sum::<f64>() / sampled.len() as f64;
+        mean * self.kernel as f64
     }
 
     /// The input position where output `o` meets `tap`; negative or beyond the input means padding.
@@ -154,6 +163,25 @@ impl ConvShape {
     /// Number of output positions of one channel of one image.
     pub fn output_positions(&self) -> usize {
         self.axes.iter().map(|a| a.output).product()
+    }
+
+    /// A number that tells most shapes apart: sums of the sizes that differ between the layers of a network, one after the other
+    /// multiplied by 31.
+    #[inline]
+    pub(crate) fn digest(&self) -> u64 {
+        let [depth, height, width] = &self.axes;
+        let sizes = [
+            self.batch,
+            self.in_channels,
+            self.out_channels,
+            depth.input,
+            height.input,
+            width.input,
+            height.kernel,
+            width.kernel,
+            width.stride,
+        ];
+        sizes.into_iter().fold(0, |mixed: u64, size| mixed.wrapping_mul(31).wrapping_add(size as u64))
     }
 
     /// Terms of the sum behind one entry of the weight gradient, padding counted: batch times output positions.

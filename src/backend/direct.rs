@@ -123,17 +123,18 @@ impl<T: Element> Backend<T> for Direct {
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = operands(shape.output_dims());
-        let (flops, elements) = match op {
+        let (flops, elements, tasks) = match op {
             // Operands are read once and packed: written once and read once more.
             Op::WeightGradient => {
-                let cycles = self.recall::<T>(shape).cycles(shape);
+                let plan = self.recall::<T>(shape);
                 // Two multiply-adds of a vector a cycle.
-                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * cycles;
-                (flops, 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64)
+                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
+                let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
+                (flops, elements, plan.tasks(shape))
             }
-            Op::BiasGradient | Op::Forward => (delta, delta),
+            Op::BiasGradient | Op::Forward => (delta, delta, 1),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64 }
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks }
     }
 
     /// A product of the weight gradient is rounded once itself where multiply-adds are not fused, then takes part in the
@@ -148,6 +149,11 @@ impl<T: Element> Backend<T> for Direct {
         };
         let roundings = 1.0 + chain as f64;
         (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(shape.terms() as f64)
+    }
+
+    /// Number by number it is Rust's own arithmetic, which fuses nothing.
+    fn is_reproducible(&self) -> bool {
+        self.isa == Isa::SCALAR
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {

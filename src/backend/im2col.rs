@@ -85,7 +85,7 @@ impl<T: Element> Backend<T> for Im2col {
         let size = size_of::<T>() as f64;
         let outputs = (shape.terms() * shape.out_channels()) as f64;
         if op == Op::BiasGradient {
-            return Cost { flops: outputs, bytes: outputs * size };
+            return Cost { flops: outputs, bytes: outputs * size, ..Cost::default() };
         }
         let blocking = Blocking::new(shape);
         let tiled = |n: usize| n.next_multiple_of(8) as f64;
@@ -94,7 +94,16 @@ impl<T: Element> Backend<T> for Im2col {
         let in_place = shape.taps() == 1 && shape.axes().iter().all(|axis| axis.padding == 0 && axis.stride == 1);
         let copies = if in_place { 1.0 } else { 3.0 };
         let elements = copies * unfolded + blocking.row_blocks as f64 * outputs + 2.0 * shape.weights_len() as f64;
-        Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size }
+        let plan = GradientPlan::new(shape);
+        let tasks = match op {
+            Op::Forward => ForwardPlan::new(shape).tasks,
+            _ => plan.parts * plan.tasks_per_part(),
+        };
+        // A row of outputs is copied for each row of the unfolded matrix, and each piece visits every tile of its product.
+        let rows = unfolded / shape.axes()[2].output as f64;
+        let tiles = products / 64.0 * (shape.terms() as f64 / blocking.columns as f64).ceil();
+        let loops = tiles + if in_place { 0.0 } else { rows };
+        Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size, loops, tasks }
     }
 
     /// matrixmultiply adds up to 256 products one after the other in a register (its `kc`, the same for all its kernels),

@@ -42,11 +42,19 @@ impl<T: Element> Backend<T> for Naive {
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        let operands = match op {
-            Op::BiasGradient => shape.terms() as f64 * shape.out_channels() as f64,
-            Op::WeightGradient | Op::Forward => shape.flops(),
+        let outputs = shape.terms() as f64 * shape.out_channels() as f64;
+        let (flops, loops) = match op {
+            Op::BiasGradient => (outputs, 0.0),
+            // Only what meets the input is multiplied, and of a tap's outputs a row is a loop.
+            Op::WeightGradient => {
+                let [depth, height, width] = shape.axes().map(|axis| axis.meetings());
+                let channels = shape.out_channels() as f64 * shape.group_in_channels() as f64;
+                let rows = channels * shape.batch() as f64 * depth * height;
+                (2.0 * rows * width, rows * shape.axes()[2].kernel as f64)
+            }
+            Op::Forward => (shape.flops(), outputs),
         };
-        Cost { flops: operands, bytes: operands * size_of::<T>() as f64 }
+        Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1 }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and
@@ -58,6 +66,11 @@ impl<T: Element> Backend<T> for Naive {
             Op::Forward => shape.group_in_channels() * shape.taps(),
         };
         1.0 + (terms as f64 + 2.0) * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF * 1.01
+    }
+
+    /// Rust's arithmetic is IEEE's: nothing is fused or summed in another order.
+    fn is_reproducible(&self) -> bool {
+        true
     }
 
     fn run(&self, problem: Problem<'_, T>, _: &mut [T::Acc]) {

@@ -113,18 +113,19 @@ impl<T: Element> Backend<T> for Winograd {
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let elements = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = elements(shape.output_dims());
-        let (flops, elements) = match op {
+        let (flops, elements, tasks) = match op {
             Op::WeightGradient if refusal(shape).is_none() => {
                 let plan = Winograd::plan::<T>(self, shape);
                 let [delta_pass, input_pass, sums] = plan.lens(shape).map(|len| len as f64);
                 // Transforms are written once and read once.
                 let transforms = plan.chunks as f64 / plan.pass as f64 * 2.0 * (delta_pass + input_pass);
                 let operands = delta + elements(shape.input_dims());
-                (plan.flops(shape), operands + transforms + 2.0 * sums + shape.weights_len() as f64)
+                let elements = operands + transforms + 2.0 * sums + shape.weights_len() as f64;
+                (plan.flops(shape), elements, plan.tasks(shape))
             }
-            _ => (delta, delta),
+            _ => (delta, delta, 1),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64 }
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks }
     }
 
     /// Let `h` be the roundings a number meets on its way: through the maps of its operand, the product, the sums over
@@ -149,6 +150,11 @@ impl<T: Element> Backend<T> for Winograd {
 
     fn error_scale(&self, op: Op, _: &ConvShape) -> ErrorScale {
         if op == Op::WeightGradient { ErrorScale::Norms } else { ErrorScale::Products }
+    }
+
+    /// Number by number it is Rust's own arithmetic, which fuses nothing.
+    fn is_reproducible(&self) -> bool {
+        self.isa == Isa::SCALAR
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {

@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod check;
 mod compare;
+mod fit;
 mod interruption;
 mod layering;
 mod peers;
@@ -37,6 +38,8 @@ enum Command {
     Compare(compare::Options),
     /// Write docs/report.html, docs/performance.md and the README's figures from records of measurements
     Report(report::Options),
+    /// Fit the chooser's estimates to measured times, and tell its regret
+    Fit(fit::Options),
     /// Read the kernels' innermost loops: no vector on the stack, no panic
     Asm(asm::Options),
     /// Time our backends beside other libraries, in turns and on the same data
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(root(), &options),
         Command::Compare(options) => compare::run(root(), &options),
         Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
+        Command::Fit(options) => fit::run(root(), &options),
         Command::Asm(options) => asm::run(root(), &options),
         Command::Peers(options) => peers::run(root(), &options),
     };

@@ -76,6 +76,11 @@ impl Plan {
         self.kernels().next().map_or(0.0, |kernel| kernel.cycles(shape))
     }
 
+    /// Tasks of the kernel that is preferred.
+    pub fn tasks(&self, shape: &ConvShape) -> usize {
+        self.kernels().next().map_or(1, |kernel| kernel.tasks(shape))
+    }
+
     /// Additions the longest chain of roundings has, in any kernel.
     pub fn longest_chain(&self, shape: &ConvShape) -> usize {
         self.kernels().map(|kernel| kernel.longest_chain(shape)).fold(0, usize::max)
@@ -104,6 +109,18 @@ impl Kernel {
             Kernel::Planar(plan) => plan.cycles(shape),
             Kernel::Outer(plan) => plan.cycles(shape),
             Kernel::Dot(plan) => plan.cycles(shape),
+        }
+    }
+
+    /// Pieces of the main loop that do not wait for each other.
+    pub fn tasks(&self, shape: &ConvShape) -> usize {
+        match self {
+            Kernel::Plain => 1,
+            Kernel::Slide(plan) => plan.slots.count(shape),
+            Kernel::Depthwise(plan) => plan.packed.slots.count(shape),
+            Kernel::Planar(plan) => plan.tasks(shape),
+            Kernel::Outer(plan) => plan.tasks(shape),
+            Kernel::Dot(plan) => plan.slots.count(shape),
         }
     }
 

@@ -91,36 +91,33 @@ impl DirectPlan {
 impl KernelPlan {
     fn new(kernel: &Kernel, shape: &ConvShape) -> KernelPlan {
         let [depth, height, width] = shape.axes().map(|axis| axis.output);
-        let (name, tile, lanes, block, tasks, copies) = match kernel {
-            Kernel::Plain => (DirectKernel::Plain, [1, 1], 1, [shape.batch(), depth, height, width], 1, 1),
+        let (name, tile, lanes, block, copies) = match kernel {
+            Kernel::Plain => (DirectKernel::Plain, [1, 1], 1, [shape.batch(), depth, height, width], 1),
             Kernel::Slide(plan) => {
                 let block = [plan.images, depth, plan.band.min(height), width];
-                let (tasks, copies) = (plan.slots.count(shape), plan.slots.parts());
-                (DirectKernel::Slide, [plan.tile.v, plan.tile.n], plan.lanes, block, tasks, copies)
+                (DirectKernel::Slide, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.slots.parts())
             }
             Kernel::Depthwise(plan) => {
                 let block = [plan.packed.images, 1, plan.packed.rows, width];
-                let (tasks, copies) = (plan.packed.slots.count(shape), plan.packed.slots.unit_parts);
-                (DirectKernel::Depthwise, [plan.tile.v, plan.tile.n], plan.lanes, block, tasks, copies)
+                (DirectKernel::Depthwise, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.packed.slots.unit_parts)
             }
             Kernel::Planar(plan) => {
                 let [depth, height, width] = plan.cut.outputs(shape);
                 let block = [plan.cut.images, depth, height, width];
-                (DirectKernel::Planar, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.tasks(shape), plan.cut.parts)
+                (DirectKernel::Planar, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.cut.parts)
             }
             Kernel::Outer(plan) => {
                 let [depth, height, width] = plan.cut.outputs(shape);
                 let block = [plan.cut.images, depth, height, width];
-                (DirectKernel::Outer, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.tasks(shape), plan.cut.parts)
+                (DirectKernel::Outer, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.cut.parts)
             }
             Kernel::Dot(plan) => {
                 let [depth, height, width] = plan.axes.map(|axis| axis.outputs);
-                let (tasks, copies) = (plan.slots.count(shape), plan.slots.unit_parts);
                 let block = [1, depth, height, width];
-                (DirectKernel::Dot, [plan.tile.v, plan.tile.n], plan.lanes, block, tasks, copies)
+                (DirectKernel::Dot, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.slots.unit_parts)
             }
         };
-        let (scratch_len, cycles) = (kernel.scratch_len(shape), kernel.cycles(shape));
+        let (tasks, scratch_len, cycles) = (kernel.tasks(shape), kernel.scratch_len(shape), kernel.cycles(shape));
         KernelPlan { kernel: name, tile, lanes, block, tasks, copies, scratch_len, cycles }
     }
 }

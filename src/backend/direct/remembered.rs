@@ -36,22 +36,8 @@ pub(super) fn plan(shape: &ConvShape, registers: Registers, element: usize) -> P
 
 /// Where a plan is remembered, in place of another that has the same slot.
 fn slot(shape: &ConvShape, element: usize) -> usize {
-    let [depth, height, width] = shape.axes();
-    let sizes = [
-        shape.batch(),
-        shape.in_channels(),
-        shape.out_channels(),
-        depth.input,
-        height.input,
-        width.input,
-        height.kernel,
-        width.kernel,
-        width.stride,
-        element,
-    ];
-    let mixed = sizes.into_iter().fold(0, |mixed: usize, size| mixed.wrapping_mul(31).wrapping_add(size));
     // Fibonacci hashing: the upper bits of a product with the golden ratio depend on all bits of the factor.
-    ((mixed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
+    (shape.digest().wrapping_add(element as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
 }
 
 #[cfg(test)]

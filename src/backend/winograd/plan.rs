@@ -195,6 +195,11 @@ impl Plan {
         self.chunks <= self.block && is_aligned
     }
 
+    /// Pieces of the products that do not wait for each other.
+    pub fn tasks(&self, shape: &ConvShape) -> usize {
+        saturating_product([shape.groups(), self.oc_blocks, self.ic_tiles.div_ceil(self.ic_tiles_of_task)])
+    }
+
     /// Elements of the gradient that belong to a register tile.
     pub fn sums_of_tile(&self) -> usize {
         self.tile.n * TAPS * TAPS * self.oc_width

@@ -1,0 +1,76 @@
+//! The last choices, kept by each thread, so that a repeated shape costs little more than the backend it goes to.
+//!
+//! A choice is a function of the chooser, the operation and the shape until the chooser is changed, and then it has another
+//! number; so whether a choice was remembered never shows, but in what times measured meanwhile may have changed.
+
+use crate::op::Op;
+use crate::shape::ConvShape;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Choices a thread remembers, some twenty kilobytes: the layers of a large network.
+const SLOTS: usize = 128;
+
+/// A chooser's number, the operation and the shape.
+type Key = (u64, Op, ConvShape);
+
+/// A choice with its key: the backend's place in the chooser's list, or none.
+type Slot = Option<(Key, Option<usize>)>;
+
+thread_local! {
+    static CHOICES: RefCell<[Slot; SLOTS]> = const { RefCell::new([None; SLOTS]) };
+}
+
+/// A number that no chooser has.
+pub(super) fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The choice of a chooser, made now if it is not remembered.
+#[inline]
+pub(super) fn choice(id: u64, op: Op, shape: &ConvShape, make: impl FnOnce() -> Option<usize>) -> Option<usize> {
+    let key = (id, op, *shape);
+    let slot = slot(id, shape);
+    let known = CHOICES.try_with(|choices| match &choices.borrow()[slot] {
+        Some((known, choice)) if *known == key => Some(*choice),
+        _ => None,
+    });
+    if let Ok(Some(choice)) = known {
+        return choice;
+    }
+    // Not while the choices are borrowed: measuring may come back here.
+    let choice = make();
+    // A thread that is ending remembers nothing.
+    let _ = CHOICES.try_with(|choices| choices.borrow_mut()[slot] = Some((key, choice)));
+    choice
+}
+
+/// Where a choice is remembered, in place of another that has the same slot.
+fn slot(id: u64, shape: &ConvShape) -> usize {
+    // Fibonacci hashing: the upper bits of a product with the golden ratio depend on all bits of the factor.
+    (shape.digest().wrapping_add(id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_the_choice_of_the_key_whatever_came_before() {
+        let shapes: Vec<ConvShape> =
+            (0..3 * SLOTS).map(|i| format!("mb{}ic3ih{}oc16kh3", 1 + i % 2, 9 + i).parse().unwrap()).collect();
+        let ids = [new_id(), new_id()];
+        for round in 0..2 {
+            for (i, shape) in shapes.iter().enumerate() {
+                for (j, &id) in ids.iter().enumerate() {
+                    let expected = (i % 7 > 0).then_some(i + j);
+                    assert_eq!(choice(id, Op::WeightGradient, shape, || expected), expected, "{shape} {round}");
+                    let again = choice(id, Op::WeightGradient, shape, || unreachable!("it was just remembered"));
+                    assert_eq!(again, expected, "{shape} {round}");
+                    assert_eq!(choice(id, Op::Forward, shape, || Some(999)), Some(999));
+                }
+            }
+        }
+    }
+}

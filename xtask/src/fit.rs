@@ -1,0 +1,89 @@
+//! `cargo xtask fit`: the weights of the chooser's estimates, from measured times.
+//!
+//! Times are measured once, of random shapes and of the catalogue's, and kept in `xtask/fit/times.csv`; the weights are fitted
+//! to a part of them and judged by the others. Judged is what counts: by how much what the chooser picks is slower than the
+//! fastest, its regret. Whoever adds a backend or makes one faster measures again.
+
+mod draw;
+mod generated;
+mod regret;
+mod times;
+mod weights;
+
+use anyhow::{Result, ensure};
+use std::path::Path;
+use std::process::ExitCode;
+use times::{Times, Use};
+
+/// Options of `cargo xtask fit`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+EXAMPLES
+  cargo xtask fit --measure     measure anew on this machine, which takes half an hour, and fit
+  cargo xtask fit               fit to the times there are, and write src/auto/fitted.rs
+  cargo xtask fit --check       the regret of the chooser as it is; exit code 1 if its weights are not those of the times")]
+pub struct Options {
+    /// Measure the times anew
+    #[arg(long, conflicts_with = "check")]
+    measure: bool,
+
+    /// With --measure, only these settings, such as avx512-f32-nchw-1; the others keep their times
+    #[arg(long, value_name = "SETTING", value_delimiter = ',', requires = "measure")]
+    only: Vec<String>,
+
+    /// Write nothing; print the regret and compare the weights
+    #[arg(long)]
+    check: bool,
+
+    /// Print each shape whose regret is beyond so many percent
+    #[arg(long, value_name = "PERCENT")]
+    worst: Option<f64>,
+}
+
+/// Where the times are kept.
+const TIMES: &str = "xtask/fit/times.csv";
+
+/// Where the weights go.
+const WEIGHTS: &str = "src/auto/fitted.rs";
+
+/// Measures, fits, writes, prints the regret.
+pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
+    let path = root.join(TIMES);
+    if options.measure {
+        times::measure(root, &path, &options.only)?;
+    }
+    let times = Times::read(&path)?;
+    ensure!(!times.records.is_empty(), "{TIMES} holds no times: `cargo xtask fit --measure` measures some");
+    let fitted = weights::fit(&times);
+    let mut regrets = Vec::new();
+    for (name, chosen_by) in
+        [("the first that computes it", regret::Chooser::First), ("the chooser as built", regret::Chooser::Built)]
+    {
+        regrets.push((name, regret::of(&times, &chosen_by)?));
+    }
+    regrets.push(("with the weights fitted", regret::of(&times, &regret::Chooser::Fitted(&fitted))?));
+    for purpose in [Use::Fit, Use::HeldOut, Use::Set] {
+        println!("{purpose}");
+        for (name, regrets) in &regrets {
+            regret::print(name, regrets.iter().filter(|regret| regret.purpose == purpose));
+        }
+    }
+    if let Some(percent) = options.worst {
+        regrets.last().into_iter().for_each(|(_, regrets)| regret::print_worst(regrets, percent / 100.0));
+    }
+    let text = generated::source(&times, &fitted, &regrets);
+    if options.check {
+        if !times.is_of_this_processor() {
+            println!("This processor lacks an instruction set of {TIMES}: the weights cannot be compared.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let same = std::fs::read_to_string(root.join(WEIGHTS))? == text;
+        if !same {
+            eprintln!("xtask: {WEIGHTS} is not what {TIMES} gives: run `cargo xtask fit`");
+        }
+        return Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(1) });
+    }
+    std::fs::write(root.join(WEIGHTS), text)?;
+    println!("wrote {WEIGHTS}; build again to use it");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,255 @@
+//! The fit: least squares of the logarithms, so that a tenth too long counts the same for a microsecond and a minute.
+//!
+//! ```text
+//! log seconds = log sum_k w_k * term_k          w_k = exp(v_k), so that no weight is negative
+//! d log seconds / d v_k = w_k * term_k / sum    the share of a term
+//! ```
+//!
+//! by Gauss and Newton's method, damped as Levenberg and Marquardt have it. Deviations count by Huber's function, as times that
+//! something disturbed are no reason to move all the others; those of a backend far slower than the fastest count little. A
+//! weak pull to the prior keeps weights that no time depends on.
+
+use super::times::{Record, Setting, Times, Use};
+use convgrad::auto::{Rates, Terms, Weights};
+use convgrad::{Isa, Op, Registered};
+use std::collections::BTreeMap;
+
+/// Where the weights start, and whereto they are pulled: a backend at its word.
+const PRIOR: [f64; TERMS] = [500.0, 5.0, 1.0, 0.1, 0.1, 0.1];
+
+const TERMS: usize = 6;
+
+/// A deviation of the prior's logarithm counts as so many times that of a measured one.
+const PULL: f64 = 0.02;
+
+/// Deviations beyond this, of the logarithm, count linearly.
+const HUBER: f64 = 0.2;
+
+/// Times beyond this many times the fastest count a tenth.
+const FAR: f64 = 4.0;
+
+/// What a fit is for: backend, instruction set, number type, memory order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    pub backend: String,
+    pub isa: String,
+    pub dtype: String,
+    pub layout: String,
+}
+
+impl Subject {
+    pub fn new(backend: &str, setting: &Setting) -> Subject {
+        let Setting { isa, dtype, layout, .. } = setting.clone();
+        Subject { backend: backend.to_owned(), isa, dtype, layout }
+    }
+}
+
+/// The weights of every backend in every setting.
+pub type Fitted = BTreeMap<Subject, Weights>;
+
+/// One measured time, and what it is made of.
+struct Sample {
+    terms: [f64; TERMS],
+    seconds: f64,
+    weight: f64,
+}
+
+/// Fits to the times that are for it.
+pub fn fit(times: &Times) -> Fitted {
+    let mut samples: BTreeMap<Subject, Vec<Sample>> = BTreeMap::new();
+    for record in of_fit(times).filter(|record| record.setting.threads == 1) {
+        for (backend, terms, _) in terms_of(times, record) {
+            let (seconds, weight) = measured(record, &backend);
+            let sample = Sample { terms: terms.0, seconds, weight };
+            samples.entry(Subject::new(&backend, &record.setting)).or_default().push(sample);
+        }
+    }
+    let mut fitted: Fitted =
+        samples.iter().map(|(subject, samples)| (subject.clone(), weights(&descend(samples), 0.0))).collect();
+    for (subject, weights) in &mut fitted {
+        weights.serial = serial(times, subject, *weights);
+    }
+    fitted
+}
+
+fn of_fit(times: &Times) -> impl Iterator<Item = &Record> {
+    times.records.iter().filter(|record| record.purpose == Use::Fit)
+}
+
+/// The seconds a backend took, and how much that counts.
+fn measured(record: &Record, backend: &str) -> (f64, f64) {
+    let best = record.ms.values().copied().fold(f64::INFINITY, f64::min);
+    let ms = record.ms[backend];
+    (ms / 1e3, if ms > FAR * best { 0.1 } else { 1.0 })
+}
+
+fn weights(w: &[f64; TERMS], serial: f64) -> Weights {
+    let &[call, loops, flops, l2, l3, dram] = w;
+    Weights { call, loops, flops, l2, l3, dram, serial }
+}
+
+/// What each backend that was timed says it spends.
+pub fn terms_of(times: &Times, record: &Record) -> Vec<(String, Terms, convgrad::Cost)> {
+    match record.setting.dtype.as_str() {
+        "f64" => terms_in::<f64>(times, record),
+        _ => terms_in::<f32>(times, record),
+    }
+}
+
+fn terms_in<T: Registered>(times: &Times, record: &Record) -> Vec<(String, Terms, convgrad::Cost)> {
+    let Setting { isa: isa_name, dtype, .. } = &record.setting;
+    let Ok(isa) = Isa::by_name(isa_name) else { return Vec::new() };
+    let Some(rates): Option<&Rates> = times.rates.get(&(isa_name.clone(), dtype.clone())) else { return Vec::new() };
+    let all = convgrad::backends_on::<T>(isa);
+    let backends = all.iter().filter(|backend| record.ms.contains_key(backend.name()));
+    let terms = backends.map(|backend| {
+        let cost = backend.cost(Op::WeightGradient, &record.shape);
+        let scratch = (backend.scratch_len(Op::WeightGradient, &record.shape) * size_of::<T::Acc>()) as f64;
+        (backend.name().to_owned(), Terms::new::<T>(&record.shape, &cost, scratch, rates, isa), cost)
+    });
+    terms.collect()
+}
+
+/// The weights whose squared deviations are the least.
+fn descend(samples: &[Sample]) -> [f64; TERMS] {
+    let mut v = PRIOR.map(f64::ln);
+    let mut damping = 1e-2;
+    let mut least = loss(samples, &v);
+    for _ in 0..200 {
+        let (matrix, slope) = normal_equations(samples, &v, damping);
+        let step = solve(matrix, slope);
+        let next: [f64; TERMS] = std::array::from_fn(|k| v[k] + step[k].clamp(-1.0, 1.0));
+        let loss = loss(samples, &next);
+        if loss < least {
+            (v, damping) = (next, damping * 0.3);
+            if least - loss < 1e-9 * least {
+                break;
+            }
+            least = loss;
+        } else {
+            damping *= 4.0;
+        }
+        if damping > 1e9 {
+            break;
+        }
+    }
+    v.map(f64::exp)
+}
+
+fn predicted(terms: &[f64; TERMS], v: &[f64; TERMS]) -> f64 {
+    terms.iter().zip(v).map(|(term, v)| term * v.exp()).sum()
+}
+
+fn loss(samples: &[Sample], v: &[f64; TERMS]) -> f64 {
+    let huber = |deviation: f64| match deviation.abs() {
+        far if far > HUBER => HUBER * (2.0 * far - HUBER),
+        near => near * near,
+    };
+    let of_samples: f64 = samples.iter().map(|s| s.weight * huber((predicted(&s.terms, v) / s.seconds).ln())).sum();
+    let of_prior: f64 = v.iter().zip(PRIOR).map(|(v, prior)| (v - prior.ln()).powi(2)).sum();
+    of_samples + PULL * samples.len() as f64 / 100.0 * of_prior
+}
+
+/// The matrix and the right side of a step.
+fn normal_equations(samples: &[Sample], v: &[f64; TERMS], damping: f64) -> ([[f64; TERMS]; TERMS], [f64; TERMS]) {
+    let mut matrix = [[0.0; TERMS]; TERMS];
+    let mut slope = [0.0; TERMS];
+    for sample in samples {
+        let sum = predicted(&sample.terms, v);
+        let deviation = (sum / sample.seconds).ln();
+        let weight = sample.weight * (HUBER / deviation.abs()).min(1.0);
+        let shares: [f64; TERMS] = std::array::from_fn(|k| sample.terms[k] * v[k].exp() / sum);
+        for i in 0..TERMS {
+            slope[i] -= weight * shares[i] * deviation;
+            for j in 0..TERMS {
+                matrix[i][j] += weight * shares[i] * shares[j];
+            }
+        }
+    }
+    let pull = PULL * samples.len() as f64 / 100.0;
+    for k in 0..TERMS {
+        slope[k] -= pull * (v[k] - PRIOR[k].ln());
+        matrix[k][k] = (matrix[k][k] + pull) * (1.0 + damping);
+    }
+    (matrix, slope)
+}
+
+/// Gauss's elimination; the matrix is positive definite, so no pivot is sought.
+fn solve(mut matrix: [[f64; TERMS]; TERMS], mut right: [f64; TERMS]) -> [f64; TERMS] {
+    for k in 0..TERMS {
+        for i in k + 1..TERMS {
+            let factor = matrix[i][k] / matrix[k][k];
+            let pivot = matrix[k];
+            matrix[i].iter_mut().zip(pivot).for_each(|(entry, above)| *entry -= factor * above);
+            right[i] -= factor * right[k];
+        }
+    }
+    for k in (0..TERMS).rev() {
+        let known: f64 = (k + 1..TERMS).map(|j| matrix[k][j] * right[j]).sum();
+        right[k] = (right[k] - known) / matrix[k][k];
+    }
+    right
+}
+
+/// The part that threads do not share: of a hundred parts the one that fits the times on several threads best.
+fn serial(times: &Times, subject: &Subject, weights: Weights) -> f64 {
+    let alike = |record: &&Record| {
+        let of_record = Subject::new(&subject.backend, &record.setting);
+        record.setting.threads > 1 && of_record == *subject && record.ms.contains_key(&subject.backend)
+    };
+    let records: Vec<&Record> = of_fit(times).filter(alike).collect();
+    if records.is_empty() {
+        return PRIOR_SERIAL;
+    }
+    let mut samples = Vec::new();
+    for record in records {
+        let of_backend = terms_of(times, record).into_iter().find(|(name, ..)| *name == subject.backend);
+        samples.extend(of_backend.map(|(_, terms, cost)| (record, terms, cost)));
+    }
+    let deviation = |serial: f64| -> f64 {
+        let with = Weights { serial, ..weights };
+        let deviations = samples.iter().map(|(record, terms, cost)| {
+            let (seconds, weight) = measured(record, &subject.backend);
+            weight * (terms.seconds(&with, &record.shape, cost, record.setting.threads) / seconds).ln().abs()
+        });
+        deviations.sum()
+    };
+    let parts = (0..=100).map(|part| f64::from(part) / 100.0);
+    parts.min_by(|&a, &b| deviation(a).total_cmp(&deviation(b))).unwrap_or(PRIOR_SERIAL)
+}
+
+/// Where nothing was timed on several threads.
+const PRIOR_SERIAL: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_made_the_times_are_found() {
+        let made = [900.0, 8.0, 1.3, 0.3, 0.05, 0.5];
+        let mut random = oorandom::Rand64::new(1);
+        let mut samples = Vec::new();
+        for i in 0..600 {
+            let terms: [f64; TERMS] = std::array::from_fn(|k| 10f64.powf(4.0 * random.rand_float()) / PRIOR[k]);
+            let seconds = terms.iter().zip(made).map(|(term, w)| term * w).sum::<f64>();
+            // One in ten was disturbed.
+            let disturbance = if i % 10 == 0 { 2.0 } else { 1.0 };
+            samples.push(Sample { terms, seconds: seconds * disturbance, weight: 1.0 });
+        }
+        for (found, made) in descend(&samples).into_iter().zip(made) {
+            assert!((found / made).ln().abs() < 0.15, "{found} for {made}");
+        }
+    }
+
+    #[test]
+    fn a_system_of_equations_is_solved() {
+        let mut matrix = [[0.5; TERMS]; TERMS];
+        (0..TERMS).for_each(|k| matrix[k][k] = 3.0 + k as f64);
+        let x: [f64; TERMS] = std::array::from_fn(|k| k as f64 - 2.0);
+        let right = std::array::from_fn(|i| (0..TERMS).map(|j| matrix[i][j] * x[j]).sum());
+        for (solved, x) in solve(matrix, right).into_iter().zip(x) {
+            assert!((solved - x).abs() < 1e-12);
+        }
+    }
+}
