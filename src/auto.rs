@@ -206,7 +206,7 @@ impl<T: Element> Auto<T> {
     /// The candidates, and the one chosen by the rule.
     fn decide(&self, op: Op, shape: &ConvShape, limits: &Limits) -> (Vec<Candidate>, Option<(usize, Rule)>) {
         let mut candidates: Vec<_> = self.backends.iter().map(|b| self.candidate(&**b, op, shape, limits)).collect();
-        let Some((estimated, shortest)) = fastest(&candidates, |candidate| candidate.predicted_ms) else {
+        let Some((estimated, shortest)) = fastest(&candidates, |candidate| candidate.handicapped_ms()) else {
             return (candidates, None);
         };
         if candidates.iter().filter(|candidate| candidate.refusal.is_none()).count() == 1 {
@@ -269,9 +269,11 @@ impl<T: Element> Auto<T> {
         let workspace = backend.scratch_len(op, shape).saturating_mul(size_of::<T::Acc>());
         let refusal = limits.refusal(backend, op, shape, workspace);
         let computes = !matches!(refusal, Some(Refusal::Unsupported(_)));
+        let estimate = computes.then(|| self.estimate(backend, op, shape, workspace));
         Candidate {
             backend: backend.name(),
-            predicted_ms: computes.then(|| 1e3 * self.seconds(backend, op, shape, workspace)),
+            predicted_ms: estimate.map(|(seconds, _)| 1e3 * seconds),
+            handicap: estimate.map_or(1.0, |(_, handicap)| handicap),
             measured_ms: None,
             workspace,
             error_bound: if computes { backend.error_bound(op, shape) } else { f64::INFINITY },
@@ -280,13 +282,13 @@ impl<T: Element> Auto<T> {
         }
     }
 
-    /// Seconds a backend is estimated to take.
-    fn seconds(&self, backend: &dyn Backend<T>, op: Op, shape: &ConvShape, workspace: usize) -> f64 {
-        let weights = Weights::of(backend.name(), self.isa.name(), T::NAME, self.layout);
+    /// Seconds a backend is estimated to take, and its handicap.
+    fn estimate(&self, backend: &dyn Backend<T>, op: Op, shape: &ConvShape, workspace: usize) -> (f64, f64) {
         let rates = if self.limits.reproducible { Rates::reference::<T>(self.isa) } else { self.rates };
         let cost = backend.cost(op, shape);
+        let weights = Weights::of(backend.name(), cost.kernel, self.isa.name(), T::NAME, self.layout);
         let terms = Terms::new::<T>(shape, &cost, workspace as f64, &rates, self.isa);
-        terms.seconds(&weights, shape, &cost, self.choice_threads())
+        (terms.seconds(&weights, shape, &cost, self.choice_threads()), weights.handicap)
     }
 
     fn choice_threads(&self) -> usize {

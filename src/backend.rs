@@ -27,12 +27,14 @@ pub struct Cost {
     pub loops: f64,
     /// Pieces that do not wait for each other: more threads than these are of no use.
     pub tasks: usize,
+    /// Which of the backend's kernels spends it, where it has several: what is measured of one says nothing of another.
+    pub kernel: &'static str,
 }
 
 impl Default for Cost {
     /// Nothing, in one piece.
     fn default() -> Cost {
-        Cost { flops: 0.0, bytes: 0.0, loops: 0.0, tasks: 1 }
+        Cost { flops: 0.0, bytes: 0.0, loops: 0.0, tasks: 1, kernel: "" }
     }
 }
 

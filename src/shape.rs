@@ -64,12 +64,15 @@ impl Axis {
         begin.min(end)..end
     }
 
-    /// Pairs of an output and a tap that meet the input and not the padding; of more than 64 taps, an estimate from some.
-    pub(crate) fn meetings(&self) -> f64 {
+    /// Pairs of an output and a tap that meet the input and not the padding, and the taps that have such a pair; of more than
+    /// 64 taps, an estimate from some.
+    pub(crate) fn meetings(&self) -> (f64, f64) {
         let step = self.kernel.div_ceil(64);
-        let sampled = (0..self.kernel).step_by(step);
-        let mean = sampled.clone().map(|tap| self.valid_outputs(tap).len() as f64).sum::<f64>() / sampled.len() as f64;
-        mean * self.kernel as f64
+        let sampled = (0..self.kernel).step_by(step).map(|tap| self.valid_outputs(tap).len());
+        let part = self.kernel as f64 / sampled.len() as f64;
+        let (pairs, taps) =
+            sampled.fold((0.0, 0.0), |(pairs, taps), outputs| (pairs + outputs as f64, taps + f64::from(outputs > 0)));
+        (part * pairs, part * taps)
     }
 
     /// The input position where output `o` meets `tap`; negative or beyond the input means padding.
@@ -187,6 +190,11 @@ impl ConvShape {
     /// Terms of the sum behind one entry of the weight gradient, padding counted: batch times output positions.
     pub fn terms(&self) -> usize {
         self.batch * self.output_positions()
+    }
+
+    /// The part of all pairs of an output and a tap that meet the input and not the padding.
+    pub(crate) fn part_in_input(&self) -> f64 {
+        self.axes.iter().map(|axis| axis.meetings().0 / (axis.kernel as f64 * axis.output as f64)).product()
     }
 
     /// Entries of the weight gradient.

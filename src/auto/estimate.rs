@@ -78,6 +78,7 @@ const UNKNOWN: Rates =
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Fitted {
     pub backend: &'static str,
+    pub kernel: &'static str,
     pub isa: &'static str,
     pub element: &'static str,
     pub layout: Layout,
@@ -101,19 +102,22 @@ pub struct Weights {
     pub dram: f64,
     /// The part of the time that threads do not share.
     pub serial: f64,
+    /// What the estimate is multiplied with beside those of other backends: where one is nearly always the fastest, a shorter
+    /// estimate of another is more often an error than the truth.
+    pub handicap: f64,
 }
 
 impl Weights {
     /// A backend at its word, and a fifth of it not shared.
-    const UNKNOWN: Weights = Weights { call: 500.0, loops: 20.0, flops: 1.2, l2: 0.5, l3: 0.5, dram: 0.5, serial: 0.2 };
+    const UNKNOWN: Weights = Weights { call: 500.0, loops: 20.0, flops: 1.2, l2: 0.5, l3: 0.5, dram: 0.5, serial: 0.2, handicap: 1.0 };
 
-    /// Those of a backend, or where its instruction set, number type or layout was not measured, of what comes nearest.
-    pub(super) fn of(backend: &str, isa: &str, element: &str, layout: Layout) -> Weights {
+    /// Those of a backend's kernel, or where the instruction set, the number type, the layout or the kernel was not measured, of
+    /// what comes nearest.
+    pub(super) fn of(backend: &str, kernel: &str, isa: &str, element: &str, layout: Layout) -> Weights {
         let alike = |fitted: &Fitted| {
-            [fitted.isa == isa, fitted.element == element, fitted.layout == layout]
-                .map(usize::from)
-                .iter()
-                .sum::<usize>()
+            let is_alike =
+                [fitted.kernel == kernel, fitted.isa == isa, fitted.element == element, fitted.layout == layout];
+            is_alike.into_iter().fold(0, |count, is_alike| 2 * count + usize::from(is_alike))
         };
         let of_backend = FITTED.iter().filter(|fitted| fitted.backend == backend);
         of_backend.max_by_key(|fitted| alike(fitted)).map_or(Weights::UNKNOWN, |fitted| fitted.weights)

@@ -48,6 +48,9 @@ pub struct Candidate {
     pub refusal: Option<Refusal>,
     /// Milliseconds predicted, on a processor of the [`Rates`](super::Rates) assumed; none where it does not compute this.
     pub predicted_ms: Option<f64>,
+    /// What its prediction is multiplied with beside the others': estimates err, and those of some backends are taken at their
+    /// word less readily.
+    pub handicap: f64,
     /// Milliseconds it took when it was timed, if it was.
     pub measured_ms: Option<f64>,
     /// Bytes of workspace.
@@ -56,6 +59,13 @@ pub struct Candidate {
     pub error_bound: f64,
     /// See [`Backend::typical_error`](crate::Backend::typical_error).
     pub typical_error: f64,
+}
+
+impl Candidate {
+    /// The prediction as it is compared.
+    pub(super) fn handicapped_ms(&self) -> Option<f64> {
+        Some(self.predicted_ms? * self.handicap)
+    }
 }
 
 impl fmt::Display for Rule {

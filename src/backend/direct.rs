@@ -123,18 +123,18 @@ impl<T: Element> Backend<T> for Direct {
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = operands(shape.output_dims());
-        let (flops, elements, tasks) = match op {
+        let (flops, elements, tasks, kernel) = match op {
             // Operands are read once and packed: written once and read once more.
             Op::WeightGradient => {
                 let plan = self.recall::<T>(shape);
                 // Two multiply-adds of a vector a cycle.
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
                 let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
-                (flops, elements, plan.tasks(shape))
+                (flops, elements, plan.tasks(shape), plan.name())
             }
-            Op::BiasGradient | Op::Forward => (delta, delta, 1),
+            Op::BiasGradient | Op::Forward => (delta, delta, 1, ""),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks }
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
     /// A product of the weight gradient is rounded once itself where multiply-adds are not fused, then takes part in the

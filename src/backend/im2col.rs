@@ -78,9 +78,9 @@ impl<T: Element> Backend<T> for Im2col {
         }
     }
 
-    /// Matrix products round channels and rows up to the 8 by 8 tile of matrixmultiply's common kernels. Delta (or the
-    /// output) is touched again for each block of rows; an unfolded element is read once and, unless the kernel is a
-    /// single tap that reads no padding, written and read again.
+    /// Matrix products round channels and rows up to the 8 by 8 tile of matrixmultiply's common kernels, which packs both
+    /// matrices so, delta (or the output) again for each block of rows; unless memory holds the unfolded matrix, it is copied
+    /// before. Lines that are copied are loops, and so are the tiles of the products.
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let size = size_of::<T>() as f64;
         let outputs = (shape.terms() * shape.out_channels()) as f64;
@@ -91,19 +91,33 @@ impl<T: Element> Backend<T> for Im2col {
         let tiled = |n: usize| n.next_multiple_of(8) as f64;
         let products = shape.groups() as f64 * tiled(shape.group_out_channels()) * tiled(blocking.all_rows);
         let unfolded = shape.groups() as f64 * blocking.all_rows as f64 * shape.terms() as f64;
-        let in_place = shape.taps() == 1 && shape.axes().iter().all(|axis| axis.padding == 0 && axis.stride == 1);
-        let copies = if in_place { 1.0 } else { 3.0 };
-        let elements = copies * unfolded + blocking.row_blocks as f64 * outputs + 2.0 * shape.weights_len() as f64;
-        let plan = GradientPlan::new(shape);
+        let apart = unfold::one_image_lies_unfolded(shape);
+        let pieces = Pieces::new(shape, blocking.columns, apart);
+        let holds_several = pieces.get(0).len() > shape.output_positions();
+        let in_place = apart && (!holds_several || shape.output_positions() == 1);
+        let delta_lines = if holds_several && shape.output_positions() > 1 {
+            (shape.batch() * blocking.row_blocks) as f64 * shape.out_channels() as f64
+        } else {
+            0.0
+        };
+        // Lines of taps that meet nothing but padding are filled with zeros, many at a time.
+        let meeting = shape.axes().iter().map(|axis| axis.meetings().1 / axis.kernel as f64).product::<f64>();
+        let lines = if in_place { 0.0 } else { meeting * unfolded / shape.axes()[2].output as f64 };
+        let tiles = products / 64.0 * pieces.count() as f64;
+        let copied = if in_place { 0.0 } else { unfolded } + if delta_lines > 0.0 { outputs } else { 0.0 };
+        let rows = tiled(shape.group_out_channels()) * blocking.row_blocks as f64 + tiled(blocking.all_rows);
+        let packed = shape.groups() as f64 * rows * shape.terms() as f64;
+        let elements = 2.0 * (copied + packed + shape.weights_len() as f64);
         let tasks = match op {
             Op::Forward => ForwardPlan::new(shape).tasks,
-            _ => plan.parts * plan.tasks_per_part(),
+            _ => {
+                let plan = GradientPlan::new(shape);
+                plan.parts * plan.tasks_per_part()
+            }
         };
-        // A row of outputs is copied for each row of the unfolded matrix, and each piece visits every tile of its product.
-        let rows = unfolded / shape.axes()[2].output as f64;
-        let tiles = products / 64.0 * (shape.terms() as f64 / blocking.columns as f64).ceil();
-        let loops = tiles + if in_place { 0.0 } else { rows };
-        Cost { flops: 2.0 * products * shape.terms() as f64, bytes: elements * size, loops, tasks }
+        let flops = 2.0 * products * shape.terms() as f64;
+        let kernel = if in_place { "in place" } else { "copied" };
+        Cost { flops, bytes: elements * size, loops: lines + delta_lines + tiles, tasks, kernel }
     }
 
     /// matrixmultiply adds up to 256 products one after the other in a register (its `kc`, the same for all its kernels),

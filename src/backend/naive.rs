@@ -45,16 +45,18 @@ impl<T: Element> Backend<T> for Naive {
         let outputs = shape.terms() as f64 * shape.out_channels() as f64;
         let (flops, loops) = match op {
             Op::BiasGradient => (outputs, 0.0),
-            // Only what meets the input is multiplied, and of a tap's outputs a row is a loop.
+            // Only what meets the input is multiplied; of a tap's outputs a row is a loop, and an entry's
+            // images are a part of one, and itself some.
             Op::WeightGradient => {
-                let [depth, height, width] = shape.axes().map(|axis| axis.meetings());
-                let channels = shape.out_channels() as f64 * shape.group_in_channels() as f64;
-                let rows = channels * shape.batch() as f64 * depth * height;
-                (2.0 * rows * width, rows * shape.axes()[2].kernel as f64)
+                let [(depths, _), (heights, _), (widths, columns)] = shape.axes().map(|axis| axis.meetings());
+                let entries = shape.out_channels() as f64 * shape.group_in_channels() as f64;
+                let lines = entries * shape.batch() as f64 * depths * heights;
+                let images = 0.5 * shape.batch() as f64 + 2.0;
+                (2.0 * lines * widths, lines * columns + shape.weights_len() as f64 * images)
             }
             Op::Forward => (shape.flops(), outputs),
         };
-        Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1 }
+        Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1, kernel: "" }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and

@@ -113,7 +113,7 @@ impl<T: Element> Backend<T> for Winograd {
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let elements = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = elements(shape.output_dims());
-        let (flops, elements, tasks) = match op {
+        let (flops, elements, tasks, kernel) = match op {
             Op::WeightGradient if refusal(shape).is_none() => {
                 let plan = Winograd::plan::<T>(self, shape);
                 let [delta_pass, input_pass, sums] = plan.lens(shape).map(|len| len as f64);
@@ -121,11 +121,11 @@ impl<T: Element> Backend<T> for Winograd {
                 let transforms = plan.chunks as f64 / plan.pass as f64 * 2.0 * (delta_pass + input_pass);
                 let operands = delta + elements(shape.input_dims());
                 let elements = operands + transforms + 2.0 * sums + shape.weights_len() as f64;
-                (plan.flops(shape), elements, plan.tasks(shape))
+                (plan.flops(shape), elements, plan.tasks(shape), plan.size.name())
             }
-            _ => (delta, delta, 1),
+            _ => (delta, delta, 1, ""),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks }
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
     /// Let `h` be the roundings a number meets on its way: through the maps of its operand, the product, the sums over

@@ -76,6 +76,18 @@ impl Plan {
         self.kernels().next().map_or(0.0, |kernel| kernel.cycles(shape))
     }
 
+    /// The name of the kernel that is preferred.
+    pub fn name(&self) -> &'static str {
+        match self.kernels().next() {
+            None | Some(Kernel::Plain) => "plain",
+            Some(Kernel::Slide(_)) => "slide",
+            Some(Kernel::Depthwise(_)) => "depthwise",
+            Some(Kernel::Planar(_)) => "planar",
+            Some(Kernel::Outer(_)) => "outer",
+            Some(Kernel::Dot(_)) => "dot",
+        }
+    }
+
     /// Tasks of the kernel that is preferred.
     pub fn tasks(&self, shape: &ConvShape) -> usize {
         self.kernels().next().map_or(1, |kernel| kernel.tasks(shape))

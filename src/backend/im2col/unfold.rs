@@ -39,6 +39,20 @@ impl RowOrder {
     }
 }
 
+/// Whether an image in the order of its dimensions is its own unfolded matrix.
+pub(super) fn one_image_lies_unfolded(shape: &ConvShape) -> bool {
+    let [depth, height, width] = shape.axes();
+    let steps = [height.input as isize * width.input as isize, width.input as isize, 1];
+    let axes = [depth, height, width];
+    let taps = [0, 1, 2].map(|i| (axes[i].kernel, steps[i].wrapping_mul(axes[i].dilation as isize)));
+    let [d, h, w] = [0, 1, 2].map(|i| (axes[i].output, steps[i].wrapping_mul(axes[i].stride as isize)));
+    let rows = RowOrder::TapsFastest.runs((shape.group_in_channels(), depth.input as isize * steps[0]), taps);
+    let is_padded = axes.iter().any(|axis| axis.padding > 0 || axis.padding_end() > 0);
+    !is_padded
+        && rows.len() == shape.group_in_channels() * shape.taps()
+        && Runs::new([(1, 0), d, h, w]).len() == shape.output_positions()
+}
+
 /// The unfolded input.
 pub(super) struct Unfolded<'a, T> {
     shape: &'a ConvShape,

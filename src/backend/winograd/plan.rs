@@ -38,6 +38,13 @@ impl TileSize {
         }
     }
 
+    pub fn name(self) -> &'static str {
+        match self {
+            TileSize::Two => "2x2",
+            TileSize::Four => "4x4",
+        }
+    }
+
     /// Points along both axes.
     pub fn points(self) -> usize {
         match self {

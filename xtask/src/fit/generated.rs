@@ -24,7 +24,7 @@ pub fn source(times: &Times, fitted: &Fitted, regrets: &[(&str, Vec<Regret>)]) -
             }
         }
     }
-    text += "//! ```\n\nuse super::estimate::{Fitted, Rates, Weights};\nuse crate::tensor::Layout::{Nchw, Nhwc};\n\n";
+    text += "//! ```\n\nuse super::estimate::{Fitted, Rates, Weights};\nuse crate::tensor::Layout;\n\n";
     text += "/// The rates of one thread, by instruction set and number type.\n#[rustfmt::skip]\n";
     text += "pub(super) const REFERENCE: &[(&str, &str, Rates)] = &[\n";
     for ((isa, dtype), rates) in &times.rates {
@@ -35,14 +35,14 @@ pub fn source(times: &Times, fitted: &Fitted, regrets: &[(&str, Vec<Regret>)]) -
         text += &format!("    (\"{isa}\", \"{dtype}\", Rates {{ {rates} }}),\n");
     }
     text += "];\n\n/// The weights of every backend that was measured.\n#[rustfmt::skip]\npub(super) const FITTED: &[Fitted] = &[\n";
-    for (Subject { backend, isa, dtype, layout }, weights) in fitted {
-        let Weights { call, loops, flops, l2, l3, dram, serial } = weights;
-        let layout = if layout == "nhwc" { "Nhwc" } else { "Nchw" };
+    for (Subject { backend, kernel, isa, dtype, layout }, weights) in fitted {
+        let Weights { call, loops, flops, l2, l3, dram, serial, handicap } = weights;
+        let layout = if layout == "nhwc" { "Layout::Nhwc" } else { "Layout::Nchw" };
         let weights = format!(
-            "call: {call:.1}, loops: {loops:.2}, flops: {flops:.3}, l2: {l2:.4}, l3: {l3:.4}, dram: {dram:.4}, serial: {serial:.2}"
+            "call: {call:.1}, loops: {loops:.2}, flops: {flops:.3}, l2: {l2:.4}, l3: {l3:.4}, dram: {dram:.4}, serial: {serial:.2}, handicap: {handicap:.2}"
         );
         text += &format!(
-            "    Fitted {{ backend: \"{backend}\", isa: \"{isa}\", element: \"{dtype}\", layout: {layout},\n        weights: Weights {{ {weights} }} }},\n"
+            "    Fitted {{ backend: \"{backend}\", kernel: \"{kernel}\", isa: \"{isa}\", element: \"{dtype}\", layout: {layout},\n        weights: Weights {{ {weights} }} }},\n"
         );
     }
     text + "];\n"

@@ -51,8 +51,8 @@ fn of_record<T: Registered>(times: &Times, record: &Record, chooser: &Chooser) -
             let costs =
                 weights::terms_of(times, record).into_iter().filter(|(name, ..)| legal.contains(&name.as_str()));
             let seconds = costs.filter_map(|(name, terms, cost)| {
-                let weights = fitted.get(&Subject::new(&name, &record.setting))?;
-                Some((terms.seconds(weights, &record.shape, &cost, *threads), name))
+                let weights = fitted.get(&Subject::new(&name, cost.kernel, &record.setting))?;
+                Some((weights.handicap * terms.seconds(weights, &record.shape, &cost, *threads), name))
             });
             seconds.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
         }

@@ -12,7 +12,7 @@
 use super::times::{Record, Setting, Times, Use};
 use convgrad::auto::{Rates, Terms, Weights};
 use convgrad::{Isa, Op, Registered};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where the weights start, and whereto they are pulled: a backend at its word.
 const PRIOR: [f64; TERMS] = [500.0, 5.0, 1.0, 0.1, 0.1, 0.1];
@@ -28,19 +28,20 @@ const HUBER: f64 = 0.2;
 /// Times beyond this many times the fastest count a tenth.
 const FAR: f64 = 4.0;
 
-/// What a fit is for: backend, instruction set, number type, memory order.
+/// What a fit is for: backend and kernel, instruction set, number type, memory order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subject {
     pub backend: String,
+    pub kernel: String,
     pub isa: String,
     pub dtype: String,
     pub layout: String,
 }
 
 impl Subject {
-    pub fn new(backend: &str, setting: &Setting) -> Subject {
+    pub fn new(backend: &str, kernel: &str, setting: &Setting) -> Subject {
         let Setting { isa, dtype, layout, .. } = setting.clone();
-        Subject { backend: backend.to_owned(), isa, dtype, layout }
+        Subject { backend: backend.to_owned(), kernel: kernel.to_owned(), isa, dtype, layout }
     }
 }
 
@@ -58,18 +59,85 @@ struct Sample {
 pub fn fit(times: &Times) -> Fitted {
     let mut samples: BTreeMap<Subject, Vec<Sample>> = BTreeMap::new();
     for record in of_fit(times).filter(|record| record.setting.threads == 1) {
-        for (backend, terms, _) in terms_of(times, record) {
+        for (backend, terms, cost) in terms_of(times, record) {
             let (seconds, weight) = measured(record, &backend);
             let sample = Sample { terms: terms.0, seconds, weight };
-            samples.entry(Subject::new(&backend, &record.setting)).or_default().push(sample);
+            samples.entry(Subject::new(&backend, cost.kernel, &record.setting)).or_default().push(sample);
         }
     }
     let mut fitted: Fitted =
         samples.iter().map(|(subject, samples)| (subject.clone(), weights(&descend(samples), 0.0))).collect();
+    if std::env::var_os("RESID").is_some() {
+        for record in of_fit(times) {
+            for (backend, terms, cost) in terms_of(times, record) {
+                let w = fitted[&Subject::new(&backend, cost.kernel, &record.setting)];
+                let p = terms.seconds(&w, &record.shape, &cost, 1);
+                let ms = record.ms[&backend];
+                let best = record.ms.values().copied().fold(f64::INFINITY, f64::min);
+                let parts: Vec<String> = terms.0.iter().zip(w.of_terms()).map(|(t, w)| format!("{:.2}", t * w / p)).collect();
+                println!("RESID {backend}/{} {:.3} {:.2} {ms:.5} {} {}", cost.kernel.replace(' ', ""), (p * 1e3 / ms).ln(), ms / best, record.shape, parts.join(" "));
+            }
+        }
+    }
+    handicap(times, &mut fitted);
     for (subject, weights) in &mut fitted {
         weights.serial = serial(times, subject, *weights);
     }
     fitted
+}
+
+/// Makes backends wait: estimates err, and where one is nearly always the fastest, another one's short estimate is more often an
+/// error than the truth. Of each backend's handicaps the one is taken with which the regret on the shapes of the fit is least.
+fn handicap(times: &Times, fitted: &mut Fitted) {
+    let settings: BTreeSet<Setting> = of_fit(times).map(|record| record.setting.clone()).collect();
+    for setting in settings.into_iter().filter(|setting| setting.threads == 1) {
+        let records = of_fit(times).filter(|record| record.setting == setting);
+        let contests: Vec<Vec<(String, f64, f64)>> = records.map(|record| contest(times, record, fitted)).collect();
+        let names: BTreeSet<&String> = contests.iter().flatten().map(|(name, ..)| name).collect();
+        let mut handicaps: BTreeMap<String, f64> = names.iter().map(|&name| (name.clone(), 1.0)).collect();
+        // Each in its turn, twice, as they depend on each other.
+        for name in names.iter().chain(&names) {
+            let with = |handicap: f64| BTreeMap::from([((*name).clone(), handicap)]);
+            let steps = (0..=40).map(|step| 1.05f64.powi(step - 10));
+            let regret = |handicap: f64| mean_regret(&contests, &handicaps, &with(handicap));
+            let best = steps.min_by(|&a, &b| regret(a).total_cmp(&regret(b))).unwrap_or(1.0);
+            handicaps.insert((*name).clone(), best);
+        }
+        for (name, handicap) in handicaps {
+            let of_backend =
+                |subject: &Subject| subject.backend == name && *subject == Subject::new(&name, &subject.kernel, &setting);
+            for (_, weights) in fitted.iter_mut().filter(|(subject, _)| of_backend(subject)) {
+                weights.handicap = handicap;
+            }
+        }
+    }
+}
+
+/// Each backend's estimate and time.
+fn contest(times: &Times, record: &Record, fitted: &Fitted) -> Vec<(String, f64, f64)> {
+    let terms = terms_of(times, record).into_iter().filter_map(|(name, terms, cost)| {
+        let weights = fitted.get(&Subject::new(&name, cost.kernel, &record.setting))?;
+        let estimate = terms.seconds(weights, &record.shape, &cost, 1);
+        let ms = record.ms[&name];
+        Some((name, estimate, ms))
+    });
+    terms.collect()
+}
+
+/// Of the logarithms, with handicaps on the estimates.
+fn mean_regret(
+    contests: &[Vec<(String, f64, f64)>],
+    handicaps: &BTreeMap<String, f64>,
+    changed: &BTreeMap<String, f64>,
+) -> f64 {
+    let handicap = |name: &String| changed.get(name).or_else(|| handicaps.get(name)).copied().unwrap_or(1.0);
+    let regrets = contests.iter().filter_map(|contest| {
+        let weighed = contest.iter().map(|(name, estimate, ms)| (estimate * handicap(name), ms));
+        let (_, chosen) = weighed.min_by(|a, b| a.0.total_cmp(&b.0))?;
+        let best = contest.iter().map(|(.., ms)| *ms).fold(f64::INFINITY, f64::min);
+        Some((chosen / best).ln())
+    });
+    regrets.sum::<f64>() / contests.len() as f64
 }
 
 fn of_fit(times: &Times) -> impl Iterator<Item = &Record> {
@@ -85,7 +153,7 @@ fn measured(record: &Record, backend: &str) -> (f64, f64) {
 
 fn weights(w: &[f64; TERMS], serial: f64) -> Weights {
     let &[call, loops, flops, l2, l3, dram] = w;
-    Weights { call, loops, flops, l2, l3, dram, serial }
+    Weights { call, loops, flops, l2, l3, dram, serial, handicap: 1.0 }
 }
 
 /// What each backend that was timed says it spends.
@@ -193,18 +261,14 @@ fn solve(mut matrix: [[f64; TERMS]; TERMS], mut right: [f64; TERMS]) -> [f64; TE
 
 /// The part that threads do not share: of a hundred parts the one that fits the times on several threads best.
 fn serial(times: &Times, subject: &Subject, weights: Weights) -> f64 {
-    let alike = |record: &&Record| {
-        let of_record = Subject::new(&subject.backend, &record.setting);
-        record.setting.threads > 1 && of_record == *subject && record.ms.contains_key(&subject.backend)
-    };
-    let records: Vec<&Record> = of_fit(times).filter(alike).collect();
-    if records.is_empty() {
-        return PRIOR_SERIAL;
-    }
     let mut samples = Vec::new();
-    for record in records {
-        let of_backend = terms_of(times, record).into_iter().find(|(name, ..)| *name == subject.backend);
-        samples.extend(of_backend.map(|(_, terms, cost)| (record, terms, cost)));
+    for record in of_fit(times).filter(|record| record.setting.threads > 1) {
+        let is_subject = |backend: &str, kernel| Subject::new(backend, kernel, &record.setting) == *subject;
+        let of_subject = terms_of(times, record).into_iter().find(|(name, _, cost)| is_subject(name, cost.kernel));
+        samples.extend(of_subject.map(|(_, terms, cost)| (record, terms, cost)));
+    }
+    if samples.is_empty() {
+        return PRIOR_SERIAL;
     }
     let deviation = |serial: f64| -> f64 {
         let with = Weights { serial, ..weights };
