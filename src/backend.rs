@@ -209,3 +209,58 @@ pub trait Backend<T: Element>: Send + Sync {
         self.execute_within(Problem::Forward(problem), usize::MAX)
     }
 }
+
+/// A backend behind a box is one.
+impl<T: Element> Backend<T> for Box<dyn Backend<T>> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn description(&self) -> String {
+        (**self).description()
+    }
+
+    fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported> {
+        (**self).supports(op, shape)
+    }
+
+    fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
+        (**self).scratch_len(op, shape)
+    }
+
+    fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
+        (**self).cost(op, shape)
+    }
+
+    fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
+        (**self).error_bound(op, shape)
+    }
+
+    fn error_scale(&self, op: Op, shape: &ConvShape) -> ErrorScale {
+        (**self).error_scale(op, shape)
+    }
+
+    fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
+        (**self).typical_error(op, shape)
+    }
+
+    fn is_reproducible(&self) -> bool {
+        (**self).is_reproducible()
+    }
+
+    fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
+        (**self).plan(op, shape)
+    }
+
+    fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
+        (**self).run(problem, scratch);
+    }
+
+    fn execute(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
+        (**self).execute(problem, scratch)
+    }
+
+    fn execute_within(&self, problem: Problem<'_, T>, limit: usize) -> Result<(), Error> {
+        (**self).execute_within(problem, limit)
+    }
+}

@@ -154,6 +154,22 @@ pub enum Error {
     /// The backend does not do this.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// Two backends gave results that cannot both be within their error bounds.
+    #[error(
+        "backends `{}` and `{}` disagree in entry {entry} of the gradient: {} and {}, of which the difference may be {allowed}: \
+         compute it with a third one, such as `naive`, and report the problem with its operands",
+        .backends[0], .backends[1], .values[0], .values[1]
+    )]
+    Disagreement {
+        /// Their names.
+        backends: [&'static str; 2],
+        /// The entry's place in the order of the gradient's dimensions.
+        entry: usize,
+        /// What each gave.
+        values: [f64; 2],
+        /// The difference their bounds allow.
+        allowed: f64,
+    },
     /// No backend has this name.
     #[error("no backend is called `{name}`: choose one of {known}")]
     UnknownBackend {

@@ -44,6 +44,9 @@
 //! - [`ConvShape`] is the problem, by builder or from the text form of benchdnn; [`NamedShape`] keeps the text's name.
 //! - [`View`] and [`ViewMut`] are operands: a slice, dimensions, strides.
 //! - [`backends`], [`by_name`] give the implementations; [`Backend`] is what they have in common.
+//! - [`Auto`] is a backend that chooses the fastest of the others for each problem and says why; [`auto`] has its limits,
+//!   policies and memory.
+//! - [`Verify`] computes with two backends and tells where they disagree.
 //! - [`DirectPlan`] tells what the backend `direct` chose for a shape.
 //! - [`Problem`] with the caller's scratch is the form for a training loop that must not allocate.
 //! - [`train`] has the two formulas around the gradient: the error, and the step along it.
@@ -68,6 +71,7 @@ mod shape;
 mod simd;
 mod tensor;
 pub mod train;
+mod verify;
 mod write;
 
 pub use auto::Auto;
@@ -81,6 +85,7 @@ pub use registry::{Registered, backends, backends_on, by_name, reference};
 pub use shape::{Axis, ConvBuilder, ConvShape, NamedShape, PerAxis};
 pub use simd::Isa;
 pub use tensor::{Layout, View, ViewMut};
+pub use verify::Verify;
 
 /// The README's examples, run with the documentation's own.
 #[cfg(doctest)]

@@ -192,11 +192,6 @@ impl ConvShape {
         self.batch * self.output_positions()
     }
 
-    /// The part of all pairs of an output and a tap that meet the input and not the padding.
-    pub(crate) fn part_in_input(&self) -> f64 {
-        self.axes.iter().map(|axis| axis.meetings().0 / (axis.kernel as f64 * axis.output as f64)).product()
-    }
-
     /// Entries of the weight gradient.
     pub fn weights_len(&self) -> usize {
         self.out_channels * self.group_in_channels() * self.taps()

@@ -109,7 +109,8 @@ pub struct Weights {
 
 impl Weights {
     /// A backend at its word, and a fifth of it not shared.
-    const UNKNOWN: Weights = Weights { call: 500.0, loops: 20.0, flops: 1.2, l2: 0.5, l3: 0.5, dram: 0.5, serial: 0.2, handicap: 1.0 };
+    const UNKNOWN: Weights =
+        Weights { call: 500.0, loops: 20.0, flops: 1.2, l2: 0.5, l3: 0.5, dram: 0.5, serial: 0.2, handicap: 1.0 };
 
     /// Those of a backend's kernel, or where the instruction set, the number type, the layout or the kernel was not measured, of
     /// what comes nearest.

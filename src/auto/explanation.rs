@@ -62,8 +62,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// The prediction as it is compared.
-    pub(super) fn handicapped_ms(&self) -> Option<f64> {
+    /// The prediction as it is compared, [`handicap`](Self::handicap) included; none where it does not compute this.
+    pub fn handicapped_ms(&self) -> Option<f64> {
         Some(self.predicted_ms? * self.handicap)
     }
 }

@@ -32,6 +32,8 @@ pub const ROOMS: &[&[&str]] = &[
     &["train"],
     &["catalog"],
     &["measure"],
+    &["auto"],
+    &["verify"],
 ];
 
 /// A module's path from the crate's root; empty for the root itself.

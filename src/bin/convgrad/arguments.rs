@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Backend, ConvShape, Isa, Layout, NamedShape, Registered};
+use convgrad::{Auto, Backend, ConvShape, Isa, Layout, NamedShape, Registered};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -83,7 +83,7 @@ pub fn known_set(name: &str) -> Result<ShapeSet, String> {
 /// Which backends to run.
 #[derive(clap::Args)]
 pub struct BackendList {
-    /// Backends by name, separated by commas, or all
+    /// Backends by name, separated by commas; all, which are those that compute; auto, which chooses among them
     #[arg(long = "backend", value_name = "LIST", default_value = ALL, value_delimiter = ',', value_parser = known_backend)]
     names: Vec<String>,
 
@@ -93,6 +93,9 @@ pub struct BackendList {
 }
 
 const ALL: &str = "all";
+
+/// The chooser among all backends.
+pub const AUTO: &str = "auto";
 
 impl BackendList {
     /// The instruction set the backends use.
@@ -105,17 +108,22 @@ impl BackendList {
         self.names.iter().any(|n| n == name)
     }
 
-    /// The backends, in the registry's order.
-    pub fn select<T: Registered>(&self) -> Vec<Box<dyn Backend<T>>> {
+    /// The backends, in the registry's order; then the chooser, if it was named, for operands of this layout and the threads of
+    /// the current pool.
+    pub fn select<T: Registered>(&self, layout: Layout) -> Vec<Box<dyn Backend<T>>> {
         let wanted = |name: &str| self.names.iter().any(|n| n == ALL || n == name);
         let all = convgrad::backends_on(self.isa());
-        all.into_iter().filter(|backend| wanted(backend.name())).collect()
+        let mut selected: Vec<_> = all.into_iter().filter(|backend| wanted(backend.name())).collect();
+        if self.names(AUTO) {
+            selected.push(Box::new(Auto::on(self.isa()).layout(layout)));
+        }
+        selected
     }
 }
 
 fn known_backend(name: &str) -> Result<String, convgrad::Error> {
     // Names do not depend on the number type.
-    if name != ALL {
+    if name != ALL && name != AUTO {
         convgrad::by_name::<f32>(name)?;
     }
     Ok(name.to_owned())
@@ -210,8 +218,9 @@ mod tests {
     #[test]
     fn a_list_keeps_the_order_of_the_registry() {
         let list = |names: &[&str]| BackendList { names: names.iter().map(|n| n.to_string()).collect(), isa: None };
-        let names = |list: BackendList| list.select::<f32>().iter().map(|b| b.name()).collect::<Vec<_>>();
+        let names = |list: BackendList| list.select::<f32>(Layout::Nchw).iter().map(|b| b.name()).collect::<Vec<_>>();
         assert_eq!(names(list(&["naive", "direct", "naive"])), ["direct", "naive"]);
         assert_eq!(names(list(&["all"])).len(), convgrad::backends::<f32>().len());
+        assert_eq!(names(list(&["auto", "direct"])), ["direct", "auto"]);
     }
 }

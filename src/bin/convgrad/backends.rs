@@ -3,7 +3,7 @@
 use crate::arguments::{BackendList, Dtype, Task, Tasks};
 use crate::table::{self, Column};
 use anyhow::Result;
-use convgrad::{Backend, ConvShape, Isa, Op, Registered};
+use convgrad::{Backend, ConvShape, Isa, Layout, Op, Registered};
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
@@ -46,8 +46,8 @@ pub fn run(options: &BackendsOptions) -> Result<()> {
     let out = &mut io::stdout().lock();
     match (&options.tasks, options.dtype) {
         (None, _) => list(options, out),
-        (Some(tasks), Dtype::F32) => Ok(explain(&tasks.read()?, &options.backends.select::<f32>(), out)?),
-        (Some(tasks), Dtype::F64) => Ok(explain(&tasks.read()?, &options.backends.select::<f64>(), out)?),
+        (Some(tasks), Dtype::F32) => Ok(explain(&tasks.read()?, &options.backends.select::<f32>(Layout::Nchw), out)?),
+        (Some(tasks), Dtype::F64) => Ok(explain(&tasks.read()?, &options.backends.select::<f64>(Layout::Nchw), out)?),
     }
 }
 
@@ -91,7 +91,7 @@ fn list(options: &BackendsOptions, out: &mut dyn Write) -> Result<()> {
     let available = Isa::available().iter().map(Isa::name).collect::<Vec<_>>().join(", ");
     writeln!(out, "instruction set of this processor: {} (of {available})", Isa::best())?;
     // The registry holds the same backends for f64.
-    for backend in options.backends.select::<f32>() {
+    for backend in options.backends.select::<f32>(Layout::Nchw) {
         writeln!(out, "\n{}: {}", backend.name(), backend.description())?;
         for op in [Op::WeightGradient, Op::BiasGradient, Op::Forward] {
             writeln!(out, "    {:16} {}", op.to_string(), support(&*backend, op)?)?;

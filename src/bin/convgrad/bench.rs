@@ -1,11 +1,10 @@
 //! `convgrad bench`: backends timed beside each other on the same operands.
 
 use crate::arguments::{self, BackendList, Dtype, LayoutName, Task, Tasks, Threads};
-use crate::data::{self, Operands};
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
-use convgrad::measure::{self, Timing};
-use convgrad::{Backend, ConvShape, Layout, Op, Problem, Registered, Update, View, ViewMut, WeightGradient};
+use convgrad::measure::{self, Temperature, Timing};
+use convgrad::{Backend, Op, Registered};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -70,7 +69,7 @@ pub fn run(options: &BenchOptions) -> Result<()> {
 }
 
 fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
-    let backends = options.backends.select::<T>();
+    let backends = options.backends.select::<T>(options.layout.layout());
     let out = &mut io::stdout();
     let report = Report::begin::<T>(options, &backends, out)?;
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}")?;
@@ -88,7 +87,10 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
                 Err(refusal) => progress.suspend(|| writeln!(io::stderr(), "convgrad: {}: {refusal}", task.text))?,
             }
         }
-        let timings = time(&task.shape, &able, options).with_context(|| format!("SHAPE {}", task.text))?;
+        let temperature = if options.cold { Temperature::Cold } else { Temperature::Warm };
+        let timings =
+            measure::weight_gradients(&task.shape, options.layout.layout(), &able, options.min_time, temperature)
+                .with_context(|| format!("SHAPE {}", task.text))?;
         let plan = |backend: &dyn Backend<T>| backend.plan(Op::WeightGradient, &task.shape).filter(|_| options.verbose);
         let results: Vec<_> = able.iter().zip(timings).map(|(&b, timing)| (b.name(), timing, plan(b))).collect();
         progress.suspend(|| report.write(task, &results, out))?;
@@ -96,39 +98,6 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
     }
     progress.finish_and_clear();
     Ok(())
-}
-
-/// Times each backend's weight gradient, in turns, with scratch of its own that is allocated beforehand.
-fn time<T: Registered>(shape: &ConvShape, backends: &[&dyn Backend<T>], options: &BenchOptions) -> Result<Vec<Timing>> {
-    let layout = options.layout.layout();
-    let (input_dims, delta_dims, dims) = (shape.input_dims(), shape.output_dims(), shape.weights_dims());
-    let scratch_len = |backend: &dyn Backend<T>| backend.scratch_len(Op::WeightGradient, shape);
-    let scratch: f64 = backends.iter().map(|&b| scratch_len(b) as f64).sum::<f64>() * size_of::<T::Acc>() as f64;
-    let operands: usize = [&input_dims, &delta_dims].map(|d| d.iter().product::<usize>()).iter().sum();
-    let elements = operands as f64 + backends.len() as f64 * shape.weights_len() as f64;
-    data::expect_room(elements * size_of::<T>() as f64 + scratch)?;
-
-    let operands = Operands::<T>::uniform(shape)?;
-    let input = View::new(&operands.input, &input_dims, layout)?;
-    let delta = View::new(&operands.delta, &delta_dims, layout)?;
-    let strides = Layout::Nchw.strides(&dims);
-    let mut calls = Vec::new();
-    for &backend in backends {
-        let mut gradient = data::filled(shape.weights_len(), T::default)?;
-        let mut scratch = data::filled(scratch_len(backend), T::Acc::default)?;
-        let (dims, strides) = (&dims, &strides);
-        let mut call = move || {
-            // Strides are given, since a view that computes its own allocates: much, beside the smallest problems.
-            let gradient = ViewMut::strided(&mut gradient, dims, strides, 0)?;
-            let problem = WeightGradient::new(shape, input, delta, gradient, Update::overwrite())?;
-            backend.execute(Problem::WeightGradient(problem), &mut scratch)
-        };
-        calls.push(move || call().expect("operands, scratch and support were made to fit"));
-    }
-    Ok(match options.cold {
-        true => measure::interleaved_cold(options.min_time, &mut calls),
-        false => measure::interleaved(options.min_time, &mut calls),
-    })
 }
 
 /// How results are printed.

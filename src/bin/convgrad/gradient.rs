@@ -1,11 +1,11 @@
 //! `convgrad gradient`: the gradient of a user's own arrays.
 
-use crate::arguments::{Dtype, LayoutName, Task, Threads};
+use crate::arguments::{AUTO, Dtype, LayoutName, Task, Threads};
 use crate::data;
 use crate::npy::{self, NpyElement, Source};
 use crate::output::Output;
 use anyhow::{Context, Result, ensure};
-use convgrad::{Backend, ConvShape, Op, Update, ViewMut};
+use convgrad::{Auto, Backend, ConvShape, Op, Update, ViewMut};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub struct GradientOptions {
     #[arg(long, value_name = "DB.npy")]
     bias_gradient: Option<PathBuf>,
 
-    /// Backend by name, or auto for the first that supports the problem
+    /// Backend by name, or auto for the one that is estimated to be the fastest (`convgrad choose` tells which, and why)
     #[arg(long, value_name = "NAME", default_value = AUTO, value_parser = auto_or_backend)]
     backend: String,
 
@@ -52,8 +52,6 @@ pub struct GradientOptions {
     #[command(flatten)]
     threads: Threads,
 }
-
-const AUTO: &str = "auto";
 
 fn auto_or_backend(name: &str) -> Result<String, convgrad::Error> {
     if name != AUTO {
@@ -78,9 +76,9 @@ pub fn run(options: &GradientOptions) -> Result<()> {
 
 fn compute<T: NpyElement>(options: &GradientOptions, input: Source, delta: Source) -> Result<()> {
     let shape = &options.task.shape;
-    let weight_backend = choose::<T>(&options.backend, Op::WeightGradient, shape)?;
+    let (weight_backend, name) = choose::<T>(&options.backend, options.layout, Op::WeightGradient, shape)?;
     let bias_backend = match options.bias_gradient {
-        Some(_) => Some(choose::<T>(&options.backend, Op::BiasGradient, shape)?),
+        Some(_) => Some(choose::<T>(&options.backend, options.layout, Op::BiasGradient, shape)?.0),
         None => None,
     };
     let (mut weight_output, mut bias_output) = outputs(options)?;
@@ -102,7 +100,7 @@ fn compute<T: NpyElement>(options: &GradientOptions, input: Source, delta: Sourc
 
     weight_output.publish()?;
     bias_output.map_or(Ok(()), Output::publish)?;
-    let (name, dims) = (weight_backend.name(), shape.weights_dims());
+    let dims = shape.weights_dims();
     writeln!(io::stdout(), "{}: {} {dims:?} by backend {name}", options.output.display(), T::NAME)?;
     Ok(())
 }
@@ -121,13 +119,21 @@ fn outputs(options: &GradientOptions) -> Result<(Output, Option<Output>)> {
     Ok((weights, bias))
 }
 
-/// The backend asked for, or the first that computes `op` for this shape.
-fn choose<T: NpyElement>(name: &str, op: Op, shape: &ConvShape) -> Result<Box<dyn Backend<T>>> {
+/// The backend asked for, or the chooser, and the name of what will compute.
+fn choose<T: NpyElement>(
+    name: &str,
+    layout: LayoutName,
+    op: Op,
+    shape: &ConvShape,
+) -> Result<(Box<dyn Backend<T>>, &'static str)> {
     if name == AUTO {
-        let first = convgrad::backends().into_iter().find(|backend| backend.supports(op, shape).is_ok());
-        return first.with_context(|| format!("--backend auto: no backend computes the {op} of this SHAPE"));
+        let auto = Auto::<T>::new().layout(layout.layout());
+        let chosen = auto.choose(op, shape).map(Backend::name);
+        let chosen = chosen.with_context(|| format!("--backend auto: no backend computes the {op} of this SHAPE"))?;
+        return Ok((Box::new(auto), chosen));
     }
     let backend = convgrad::by_name(name)?;
     backend.supports(op, shape).with_context(|| format!("--backend {name}"))?;
-    Ok(backend)
+    let name = backend.name();
+    Ok((backend, name))
 }

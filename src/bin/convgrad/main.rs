@@ -9,6 +9,7 @@
 mod arguments;
 mod backends;
 mod bench;
+mod choose;
 mod data;
 mod demo;
 mod gradient;
@@ -17,7 +18,9 @@ mod npy;
 mod output;
 mod sets;
 mod table;
+mod tune;
 mod verify;
+mod wisdom;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -48,6 +51,12 @@ enum Command {
     Verify(verify::VerifyOptions),
     /// Time backends beside each other
     Bench(bench::BenchOptions),
+    /// Tell which backend is chosen for a problem, and why; exit code 1 if none is
+    Choose(choose::ChooseOptions),
+    /// Time the backends on problems, and remember which was the fastest
+    Tune(tune::TuneOptions),
+    /// Show, merge and check files of remembered times
+    Wisdom(wisdom::WisdomOptions),
     /// Measure what this machine has to give: its peak, and how fast it reads
     Machine(machine::MachineOptions),
 }
@@ -79,6 +88,7 @@ EXAMPLES
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad bench mb8ic64ih56oc64kh3ph1 --threads 1
   convgrad bench --set core
+  convgrad choose mb8ic64ih56oc64kh3ph1
   convgrad gradient mb1ic1ih5oc1kh2 --input X.npy --delta D.npy -o DW.npy
 
 Without a command, the demo runs.
@@ -122,6 +132,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Gradient(options) => gradient::run(&options),
         Command::Verify(options) => verify::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Choose(options) => choose::run(&options),
+        Command::Tune(options) => tune::run(&options),
+        Command::Wisdom(options) => wisdom::run(&options),
         Command::Machine(options) => machine::run(&options),
     }
 }

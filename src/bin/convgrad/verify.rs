@@ -46,10 +46,10 @@ pub struct VerifyOptions {
 /// Checks, prints a row each, and fails if one failed.
 pub fn run(options: &VerifyOptions) -> Result<()> {
     let tasks = options.tasks.read()?;
-    let out = &mut io::stdout();
+    let (out, layout) = (&mut io::stdout(), options.layout.layout());
     let tally = match options.dtype {
-        Dtype::F32 => verify::<f32>(&tasks, &options.backends.select(), options.layout.layout(), out)?,
-        Dtype::F64 => verify::<f64>(&tasks, &options.backends.select(), options.layout.layout(), out)?,
+        Dtype::F32 => verify::<f32>(&tasks, &options.backends.select(layout), layout, out)?,
+        Dtype::F64 => verify::<f64>(&tasks, &options.backends.select(layout), layout, out)?,
     };
     let Tally { passed, failed, unsupported } = tally;
     if failed > 0 {

@@ -74,8 +74,16 @@ pub fn fit(times: &Times) -> Fitted {
                 let p = terms.seconds(&w, &record.shape, &cost, 1);
                 let ms = record.ms[&backend];
                 let best = record.ms.values().copied().fold(f64::INFINITY, f64::min);
-                let parts: Vec<String> = terms.0.iter().zip(w.of_terms()).map(|(t, w)| format!("{:.2}", t * w / p)).collect();
-                println!("RESID {backend}/{} {:.3} {:.2} {ms:.5} {} {}", cost.kernel.replace(' ', ""), (p * 1e3 / ms).ln(), ms / best, record.shape, parts.join(" "));
+                let parts: Vec<String> =
+                    terms.0.iter().zip(w.of_terms()).map(|(t, w)| format!("{:.2}", t * w / p)).collect();
+                println!(
+                    "RESID {backend}/{} {:.3} {:.2} {ms:.5} {} {}",
+                    cost.kernel.replace(' ', ""),
+                    (p * 1e3 / ms).ln(),
+                    ms / best,
+                    record.shape,
+                    parts.join(" ")
+                );
             }
         }
     }
@@ -104,8 +112,9 @@ fn handicap(times: &Times, fitted: &mut Fitted) {
             handicaps.insert((*name).clone(), best);
         }
         for (name, handicap) in handicaps {
-            let of_backend =
-                |subject: &Subject| subject.backend == name && *subject == Subject::new(&name, &subject.kernel, &setting);
+            let of_backend = |subject: &Subject| {
+                subject.backend == name && *subject == Subject::new(&name, &subject.kernel, &setting)
+            };
             for (_, weights) in fitted.iter_mut().filter(|(subject, _)| of_backend(subject)) {
                 weights.handicap = handicap;
             }
