@@ -82,7 +82,7 @@ impl fmt::Display for Rule {
 
 /// The titles of the columns before the last, and their widths.
 const COLUMNS: [(&str, usize); 6] = [
-    ("backend", 10),
+    ("backend", 14),
     ("predicted ms", 12),
     ("measured ms", 11),
     ("workspace", 10),

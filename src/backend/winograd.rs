@@ -37,7 +37,7 @@ mod plan;
 mod transform;
 mod workspace;
 
-use super::{Backend, Cost, ErrorScale};
+use super::{Backend, Cost, ErrorScale, RANDOM_WALK};
 use crate::bias;
 use crate::element::Element;
 use crate::error::Unsupported;
@@ -49,7 +49,7 @@ use crate::simd::Isa;
 use crate::simd::winograd::TAPS;
 use crate::write::write;
 use multiply::{GradientSums, Multiplication};
-use plan::Plan;
+use plan::{Plan, TileSize};
 use transform::transform;
 
 /// Channels of a group below which vectors stay mostly empty.
@@ -59,16 +59,31 @@ const MIN_CHANNELS: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Winograd {
     isa: Isa,
+    /// Whether tiles are of two outputs always, and not of four where that is faster.
+    small_tiles: bool,
 }
 
 impl Winograd {
     /// On an instruction set of the caller's choice.
     pub(crate) fn on(isa: Isa) -> Winograd {
-        Winograd { isa }
+        Winograd { isa, small_tiles: false }
+    }
+
+    /// The same with tiles of 2x2 outputs only, whose errors are less than half of those of 4x4.
+    pub(crate) fn with_small_tiles_on(isa: Isa) -> Winograd {
+        Winograd { isa, small_tiles: true }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.small_tiles { "winograd-2x2" } else { "winograd" }
     }
 
     fn plan<T: Element>(&self, shape: &ConvShape) -> Plan {
-        Plan::new(shape, self.isa.registers::<T::Acc>(), size_of::<T::Acc>())
+        let (registers, element) = (self.isa.registers::<T::Acc>(), size_of::<T::Acc>());
+        match self.small_tiles {
+            true => Plan::with(TileSize::Two, shape, registers, element),
+            false => Plan::new(shape, registers, element),
+        }
     }
 }
 
@@ -87,15 +102,16 @@ fn refusal(shape: &ConvShape) -> Option<(&'static str, &'static str)> {
 
 impl<T: Element> Backend<T> for Winograd {
     fn name(&self) -> &'static str {
-        "winograd"
+        Winograd::name(self)
     }
 
     fn description(&self) -> String {
-        format!("3x3 kernels by F(3x3,4x4) and F(3x3,2x2), on {}", self.isa)
+        let tiles = if self.small_tiles { "F(3x3,2x2)" } else { "F(3x3,4x4) and F(3x3,2x2)" };
+        format!("3x3 kernels by {tiles}, on {}", self.isa)
     }
 
     fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported> {
-        let refuse = |(reason, remedy)| Err(Unsupported { backend: "winograd", op, reason, remedy });
+        let refuse = |(reason, remedy)| Err(Unsupported { backend: Winograd::name(self), op, reason, remedy });
         match op {
             Op::WeightGradient => refusal(shape).map_or(Ok(()), refuse),
             Op::BiasGradient => Ok(()),
@@ -150,6 +166,13 @@ impl<T: Element> Backend<T> for Winograd {
 
     fn error_scale(&self, op: Op, _: &ConvShape) -> ErrorScale {
         if op == Op::WeightGradient { ErrorScale::Norms } else { ErrorScale::Products }
+    }
+
+    fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
+        match op {
+            Op::WeightGradient if refusal(shape).is_none() => Winograd::plan::<T>(self, shape).size.typical_error(),
+            _ => RANDOM_WALK * bias::bias_error_bound::<T>(shape).sqrt(),
+        }
     }
 
     /// Number by number it is Rust's own arithmetic, which fuses nothing.

@@ -14,9 +14,10 @@ pub use layer::{Layer, OPS, Truth, result_dims};
 pub use operand::{Arrangement, Operand};
 pub use random::Random;
 
-use convgrad::{Backend, ConvShape, ErrorScale, Isa, Op, Registered};
+use convgrad::{Auto, Backend, ConvShape, ErrorScale, Isa, Op, Registered};
 
-/// Every backend of the registry on every instruction set of this processor, those that do not depend on the set once.
+/// Every backend of the registry on every instruction set of this processor, those that do not depend on the set once; and the
+/// chooser among them.
 ///
 /// A backend that uses the set says so in its description, which `agreement.rs` proves.
 pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
@@ -28,6 +29,7 @@ pub fn every_backend<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
             }
         }
     }
+    all.push(Box::new(Auto::<T>::new()));
     all
 }
 

@@ -53,6 +53,15 @@ impl TileSize {
         }
     }
 
+    /// See [`Backend::typical_error`](super::super::Backend::typical_error). Partial sums keep it from growing with the number
+    /// of tiles: on uniform numbers, tiles of four had 7.8 roundings with 392 terms, 9.4 with 1568 and 9.1 with 25088.
+    pub fn typical_error(self) -> f64 {
+        match self {
+            TileSize::Two => 4.0,
+            TileSize::Four => 9.5,
+        }
+    }
+
     /// See [`Scheme::AMPLIFICATION`].
     fn amplification(self) -> f64 {
         match self {
