@@ -7,6 +7,7 @@
 pub(crate) mod channels;
 pub(crate) mod depthwise;
 pub(crate) mod dot;
+pub(crate) mod grouped;
 pub(crate) mod outer;
 pub(crate) mod planar;
 pub(crate) mod slide;

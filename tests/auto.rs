@@ -183,7 +183,7 @@ fn measuring_is_remembered_and_has_a_budget() {
     let Some((name, rule)) = explanation.choice else { panic!("{explanation}") };
     assert_eq!(rule, Rule::Measured);
     let times: Vec<_> = explanation.candidates.iter().filter_map(|c| Some((c.measured_ms?, c.backend))).collect();
-    assert!(times.iter().all(|(ms, _)| *ms > 0.0) && times.len() > 1, "{explanation}");
+    assert!(times.iter().all(|(ms, _)| *ms > 0.0), "{explanation}");
     let fastest = times.iter().min_by(|a, b| a.0.total_cmp(&b.0)).unwrap();
     assert_eq!(name, fastest.1);
     assert_eq!(auto.explain(WEIGHTS, &layer).choice, Some((name, Rule::Remembered)));

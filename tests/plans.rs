@@ -48,6 +48,8 @@ fn more_threads_than_tiles_give_the_same_bits() {
         ("mb8ic16ih28oc32oh28kh5ph2", DirectKernel::Outer),
         ("mb8ic32ih14oc64oh14kh5ph2", DirectKernel::Outer),
         ("mb4ic64ih28oc48oh28kh1", DirectKernel::Planar),
+        // Groups in several sets, with copies of their sums.
+        ("mb8g40ic240ih20oc320oh20kh3ph1", DirectKernel::Grouped),
         ("mb1ic1ih160oc1oh138kh23", DirectKernel::Slide),
     ];
     for (text, expected) in shapes {

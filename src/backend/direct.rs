@@ -8,7 +8,8 @@
 //! - [`depthwise`]: channels in lanes; for depthwise convolutions whose channels lie side by side, and those of small planes.
 //! - [`planar`]: channels of one operand in lanes, the other broadcast from where it lies; for 1x1 kernels and few input
 //!   channels, whatever the stride.
-//! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes.
+//! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes. Or, under
+//!   the name `grouped`, groups in lanes, for groups of few channels.
 //! - [`dot`]: positions in lanes; for the same where it is strided or lies otherwise.
 
 mod cut;

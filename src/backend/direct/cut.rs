@@ -19,6 +19,9 @@ const MIN_WINDOW_ELEMENTS: usize = 16 << 10;
 /// than for one window shared by both, and 2 to 4 % less for 4, 8 and 10.
 pub(super) const PARTS: usize = 16;
 
+/// Parts of all sets of channels together, where there are several sets: each has panels.
+const MAX_SET_PARTS: usize = 2 * PARTS;
+
 /// Fewest positions worth copies of the sums: clearing and merging a copy takes a cycle or two for each sum, adding a
 /// position to it a thirty-second of one.
 const MIN_PART_POSITIONS: usize = 512;
@@ -39,7 +42,7 @@ const SHARED_WINDOW_ELEMENTS: usize = 2 << 20;
 /// 14, 28, 40, 60, 100 thousand bytes gave 151, 182, 191, 191, 194 GFLOP/s on a 3x3 layer of 64 channels at 56x56, and
 /// 87, 107, 110, 114, 117 on a 1x1 one (Zen 5, one thread). On two threads, 64 KiB instead of 48 raised three 3x3 layers
 /// from 76, 83, 76 to 78, 87, 80 % of the peak. With more, chains of roundings grow.
-const CHUNK_BYTES: usize = 64 << 10;
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
 /// How the positions of a problem are cut.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,19 +59,21 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// The cut of a problem whose panels have `panel(outputs)` elements for one image of so many outputs, whose sums have
-    /// `sums` elements, and whose kernel reads vectors of `position` bytes at each position.
-    pub fn new(shape: &ConvShape, position: usize, sums: usize, panel: impl Fn([usize; 3]) -> usize) -> Cut {
-        let chunk = (CHUNK_BYTES / position).max(1);
+    /// The cut of each of the `sets` of channels of a problem, whose chunks are to have so many positions, whose panels have
+    /// `panel(outputs)` elements for one image of so many outputs, and whose sums have `sums` elements.
+    pub fn new(shape: &ConvShape, sets: usize, chunk: usize, sums: usize, panel: impl Fn([usize; 3]) -> usize) -> Cut {
+        let chunk = chunk.max(1);
         let mut cut = Cut { images: shape.batch(), band_axis: 0, band: shape.axes()[0].output, chunk, parts: 1 };
         let all = shape.batch().saturating_mul(panel(cut.outputs(shape)));
         cut.cut_into_windows(shape, &panel, (all / PARTS).clamp(MIN_WINDOW_ELEMENTS, PART_WINDOW_ELEMENTS));
-        let worth = (shape.terms() / MIN_PART_POSITIONS).min(MAX_PART_ELEMENTS / sums);
-        cut.parts = power_of_two_within(PARTS.min(cut.windows(shape)).min(worth));
-        if cut.parts < MIN_PARTS {
+        let worth = (shape.terms() / MIN_PART_POSITIONS).min(MAX_PART_ELEMENTS / sums.saturating_mul(sets));
+        let most = PARTS.min(MAX_SET_PARTS / sets).min(cut.windows(shape));
+        cut.parts = power_of_two_within(most.min(worth));
+        if cut.parts * sets < MIN_PARTS {
             cut.cut_into_windows(shape, &panel, SHARED_WINDOW_ELEMENTS);
             cut.parts = 1;
         }
+        cut.parts = cut.parts.max(1);
         cut
     }
 

@@ -83,6 +83,7 @@ impl Plan {
             Some(Kernel::Slide(_)) => "slide",
             Some(Kernel::Depthwise(_)) => "depthwise",
             Some(Kernel::Planar(_)) => "planar",
+            Some(Kernel::Outer(plan)) if plan.bundle > 1 => "grouped",
             Some(Kernel::Outer(_)) => "outer",
             Some(Kernel::Dot(_)) => "dot",
         }
@@ -153,7 +154,7 @@ impl Kernel {
 mod tests {
     use super::super::public_plan::{DirectKernel, DirectPlan};
     use super::*;
-    use DirectKernel::{Depthwise, Dot, Outer, Plain, Planar, Slide};
+    use DirectKernel::{Depthwise, Dot, Grouped, Outer, Plain, Planar, Slide};
 
     const AVX512: Registers = Registers { lanes: 16, count: 32 };
     const AVX2: Registers = Registers { lanes: 8, count: 16 };
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn telling_shapes_get_the_kernels_made_for_them() {
         type Told = (DirectKernel, [usize; 2]);
-        let plans: [(Registers, &str, &[Told]); 11] = [
+        let plans: [(Registers, &str, &[Told]); 14] = [
             // The worked example, and what is little larger.
             (AVX512, "mb1ic1ih5oc1oh4kh2", &[(Plain, [1, 1])]),
             (SCALAR, "mb1ic1ih5oc1oh4kh2", &[(Plain, [1, 1])]),
@@ -181,7 +182,11 @@ mod tests {
             (AVX512, "mb8ic3ih224oc64oh112kh7sh2ph3", &[(Planar, [2, 8]), (Outer, [4, 3])]),
             // Depthwise: rows where they lie, or channels, if one of them is contiguous.
             (AVX512, "mb8g32ic32ih112oc32oh112kh3ph1", &[(Slide, [3, 3]), (Depthwise, [3, 3]), (Dot, [3, 3])]),
-            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [3, 3]), (Planar, [1, 5]), (Dot, [1, 9])]),
+            (AVX512, "mb8g512ic512ih14oc512oh7kh3sh2ph1", &[(Depthwise, [3, 3]), (Grouped, [1, 1])]),
+            // Groups of few channels, which would leave lanes idle; and of as many as lanes.
+            (AVX512, "mb8g32ic256ih28oc256kh3ph1", &[(Grouped, [4, 4])]),
+            (AVX2, "mb8g32ic256ih28oc256kh3ph1", &[(Grouped, [2, 4])]),
+            (AVX512, "mb8g32ic512ih14oc512kh3ph1", &[(Outer, [1, 16])]),
             // One channel.
             (AVX512, "mb1ic1ih512oc1oh510kh3", &[(Slide, [3, 3]), (Dot, [3, 3])]),
         ];

@@ -1,6 +1,6 @@
 //! How the planar kernel tiles a problem and deals it to tasks: plain data, computed from the shape and the registers.
 
-use super::cut::Cut;
+use super::cut::{CHUNK_BYTES, Cut};
 use super::parts;
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
@@ -63,7 +63,7 @@ impl PlanarPlan {
         let copies = shape.axes().iter().any(|axis| axis.padding > 0 || axis.padding_end() > 0);
         let sums = saturating_product([shape.groups(), rows, lane_tiles * width]);
         let window = |outputs| window_elements(shape, lane_tiles * width, copies, outputs);
-        let cut = Cut::new(shape, width * element, sums, window);
+        let cut = Cut::new(shape, 1, CHUNK_BYTES / (width * element), sums, window);
         let needed = if cut.parts == 1 { MIN_TASKS.div_ceil(shape.groups()) } else { 1 };
         let tasks = needed.max(rows.div_ceil(MAX_TASK_ROWS)).min(rows.div_ceil(MIN_TASK_TILES * tile.n));
         let task_rows = rows.div_ceil(tasks).next_multiple_of(tile.n);
@@ -101,7 +101,7 @@ impl PlanarPlan {
 
     /// Elements of scratch.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        parts::scratch_len(&self.cut, self.sums_len(shape), self.panels_len(shape))
+        parts::scratch_len(&self.cut, 1, self.sums_len(shape), self.panels_len(shape))
     }
 
     /// Elements packed and copied of the largest window.

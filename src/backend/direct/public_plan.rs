@@ -45,6 +45,8 @@ pub enum DirectKernel {
     Planar,
     /// Output channels in lanes, input channels broadcast, both packed.
     Outer,
+    /// Groups in lanes, for groups of few channels: one channel of each of several groups, both operands packed.
+    Grouped,
     /// Positions in lanes, packed so that every tap is a shift.
     Dot,
 }
@@ -109,7 +111,8 @@ impl KernelPlan {
             Kernel::Outer(plan) => {
                 let [depth, height, width] = plan.cut.outputs(shape);
                 let block = [plan.cut.images, depth, height, width];
-                (DirectKernel::Outer, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.cut.parts)
+                let kernel = if plan.bundle == 1 { DirectKernel::Outer } else { DirectKernel::Grouped };
+                (kernel, [plan.tile.v, plan.tile.n], plan.lanes, block, plan.cut.parts)
             }
             Kernel::Dot(plan) => {
                 let [depth, height, width] = plan.axes.map(|axis| axis.outputs);
@@ -130,6 +133,7 @@ impl fmt::Display for DirectKernel {
             DirectKernel::Depthwise => "depthwise",
             DirectKernel::Planar => "planar",
             DirectKernel::Outer => "outer",
+            DirectKernel::Grouped => "grouped",
             DirectKernel::Dot => "dot",
         })
     }

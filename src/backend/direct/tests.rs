@@ -18,8 +18,9 @@ use crate::tensor::{Layout, View, ViewMut};
 
 /// 1x1 with more and with fewer channels on either side, strided, padded, in groups; stems; odd channels; three axes;
 /// dilation; several windows, parts and tasks; hardly any positions; depthwise; one channel, and large kernels whose taps
-/// are dealt out.
-const SHAPES: [&str; 29] = [
+/// are dealt out; groups of few channels, more than lanes and fewer, in one set and in several, with and without copies of
+/// their sums.
+const SHAPES: [&str; 34] = [
     "mb3ic37ih9oc70oh9kh1",
     "mb2ic70ih13iw6oc37oh7ow3kh1sh2sw2",
     "mb2g3ic15ih8oc60oh8kh1",
@@ -49,6 +50,11 @@ const SHAPES: [&str; 29] = [
     "mb3g47ic47id1ih3iw14oc47od1oh3ow21kd1kh3kw2sd1sh3sw1pd1ph2pw3dd0dh2",
     "mb1g21ic21ih1iw19oc21oh3ow19kh3sh3sw1ph6pw1dh2dw0",
     "mb1ic1ih1iw40oc2oh4ow40kh3kw5sh1ph2pw2",
+    "mb3g32ic128ih20oc128oh20kh3ph1",
+    "mb9g19ic95ih17iw18oc114oh9ow9kh3sh2ph1",
+    "mb2g300ic600ih5iw6oc900oh3ow4kh3",
+    "mb2g20ic160ih15iw22oc80oh9ow16kh3dh2ph0pw0dw2",
+    "mb2g6ic30id4ih5iw6oc24od3oh5ow4kd2kh3kw3pd0ph1pw0",
 ];
 
 /// Memory orders of input and delta. What has one column, row or image has a stride that is never stepped, which may be
@@ -87,7 +93,8 @@ fn kernels<L: Lane>(shape: &ConvShape, isa: Isa) -> Vec<Kernel> {
     let (registers, element) = (isa.registers::<L>(), size_of::<L>());
     let planar = |in_lanes| Kernel::Planar(PlanarPlan::with(in_lanes, shape, registers, element));
     let mut kernels = vec![
-        Kernel::Outer(OuterPlan::new(shape, registers, element)),
+        Kernel::Outer(OuterPlan::with(1, shape, registers, element)),
+        Kernel::Outer(OuterPlan::with(registers.lanes, shape, registers, element)),
         Kernel::Dot(DotPlan::new(shape, registers)),
         planar(LaneOperand::Delta),
     ];
