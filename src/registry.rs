@@ -6,6 +6,7 @@
 
 use crate::backend::Backend;
 use crate::backend::direct::Direct;
+use crate::backend::fft::Fft;
 use crate::backend::im2col::Im2col;
 use crate::backend::naive::Naive;
 use crate::backend::winograd::Winograd;
@@ -24,7 +25,13 @@ macro_rules! register {
         impl Registered for $element {
             fn backends_on(isa: Isa) -> Vec<Box<dyn Backend<$element>>> {
                 // The one to prefer first, the reference last.
-                vec![Box::new(Direct::on(isa)), Box::new(Winograd::on(isa)), Box::new(Im2col), Box::new(Naive)]
+                vec![
+                    Box::new(Direct::on(isa)),
+                    Box::new(Winograd::on(isa)),
+                    Box::new(Fft::on(isa)),
+                    Box::new(Im2col),
+                    Box::new(Naive),
+                ]
             }
         }
     };
@@ -37,7 +44,7 @@ register!(f64);
 ///
 /// ```
 /// let names: Vec<_> = convgrad::backends::<f32>().iter().map(|b| b.name()).collect();
-/// assert_eq!(names, ["direct", "winograd", "im2col", "naive"]);
+/// assert_eq!(names, ["direct", "winograd", "fft", "im2col", "naive"]);
 /// ```
 pub fn backends<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
     backends_on(Isa::best())
