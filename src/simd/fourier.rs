@@ -16,10 +16,13 @@
 //! 4. The last pass has no factors, as all of them are 1.
 
 mod butterfly;
+mod turn;
 
 use super::{Lane, Registers};
 use butterfly::{Butterfly, Complex, Eight, Five, Four, Three, Two};
 use pulp::{Simd, WithSimd};
+
+pub(crate) use turn::{CopyColumns, Part, Turn};
 
 /// Columns transformed side by side: a cache line of `f32`, whatever the lanes.
 pub(crate) const WIDTH: usize = 16;
@@ -94,6 +97,25 @@ impl Stages {
             rest /= radix;
         }
         row
+    }
+
+    /// The rows of all frequencies, in the order of frequencies.
+    pub fn rows(&self) -> impl Iterator<Item = usize> + '_ {
+        // The digits of the frequency, counted up one by one: to divide for each row takes longer than to transform it.
+        let (mut digits, mut row) = ([0; MAX_STAGES], 0);
+        (0..self.length).map(move |_| {
+            let now = row;
+            let mut place = self.length;
+            for (digit, radix) in digits.iter_mut().zip(self.radices()) {
+                place /= radix;
+                (*digit, row) = (*digit + 1, row + place);
+                if *digit < radix {
+                    break;
+                }
+                (*digit, row) = (0, row - radix * place);
+            }
+            now
+        })
     }
 
     /// By how many units of roundoff a computed result may be off, over the sum of the magnitudes of the points.

@@ -107,9 +107,7 @@ mod tests {
                 let axis = Axis { input, kernel, output, stride, dilation, padding };
                 let sampling = Sampling::new(&axis);
                 let (mut met, mut expected) = (Vec::new(), Vec::new());
-                for (b, r) in
-                    (0..sampling.delta_phases).flat_map(|b| (0..sampling.input_phases).map(move |r| (b, r)))
-                {
+                for (b, r) in (0..sampling.delta_phases).flat_map(|b| (0..sampling.input_phases).map(move |r| (b, r))) {
                     let delta = sampling.delta(b, 0, sampling.outputs);
                     let inputs = sampling.input(b, r, 0, sampling.outputs + sampling.lags - 1);
                     for (a, q) in delta.inside.clone().flat_map(|a| (0..sampling.lags).map(move |q| (a, q))) {

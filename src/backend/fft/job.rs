@@ -1,13 +1,12 @@
 //! A job: the gradient of some output channels and input channels, of some lags, from transforms to sums.
 
 use super::plan::Plan;
-use super::sheet::{Channel, Part, Sheets};
+use super::sheet::{Channel, Sheets};
 use crate::element::Element;
 use crate::partition::add_in_order;
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
-use crate::simd::fourier::{MultiplyAdd, Row, Transform, WIDTH};
-use crate::simd::transpose::Transpose;
+use crate::simd::fourier::{MultiplyAdd, Part, Row, Transform, Turn, WIDTH};
 use crate::simd::{Isa, Lane};
 use std::ops::Range;
 
@@ -88,7 +87,7 @@ impl Job {
             for (channel, columns) in columns.chunks_exact_mut(plan.sheet_rows()).take(channels).enumerate() {
                 let channel = self.channel(channel, shape, plan);
                 let operand = if matches!(channel, Channel::Delta(_)) { &problem.delta } else { &problem.input };
-                let sheets = Sheets { shape, plan, operand, channel };
+                let sheets = Sheets { shape, plan, isa: *isa, operand, channel };
                 for (block, rows) in columns.chunks_exact_mut(n1).enumerate() {
                     sheets.fill(2 * pair, block, Part::Real, rows);
                     sheets.fill(2 * pair + 1, block, Part::Imaginary, rows);
@@ -100,9 +99,8 @@ impl Job {
             for (block, sums) in sums.chunks_exact_mut(sums_of_block).enumerate() {
                 let sheets = columns.chunks_exact(plan.sheet_rows());
                 for (columns, spectrum) in sheets.zip(spectra.chunks_exact_mut(n2)).take(channels) {
-                    for (columns, out) in columns.chunks_exact(n1).zip(spectrum.chunks_exact_mut(WIDTH)) {
-                        transpose(*isa, |row| &columns[block * WIDTH + row], out);
-                    }
+                    let row = |i: usize| &columns[i / WIDTH * n1 + block * WIDTH + i % WIDTH];
+                    isa.run(Turn { row, out: spectrum });
                     isa.run(Transform { stages: &plan.width.stages, factors: factors[1], rows: spectrum });
                 }
                 let (delta, input) = spectra[..channels * n2].split_at(self.ocs.len() * n2);
@@ -142,13 +140,13 @@ impl Job {
         for (pair, lags) in lags.chunks_exact_mut(plan.lags()).take(pairs).enumerate() {
             for (block, sums) in sums.chunks_exact(sums.len() / (n1 / WIDTH)).enumerate() {
                 let sums = &sums[pair * n2..][..n2];
-                for (frequency, row) in spectrum.iter_mut().enumerate() {
-                    *row = sums[columns_of.row(frequency)];
+                for (row, from) in spectrum.iter_mut().zip(columns_of.rows()) {
+                    *row = sums[from];
                 }
                 isa.run(Transform { stages: columns_of, factors: factors[1], rows: spectrum });
                 if plan.strips {
                     for (lag, out) in lags.iter_mut().enumerate() {
-                        let strips = &spectrum[columns_of.row(lag)][Part::Real.range()];
+                        let strips = Part::Real.of(&spectrum[columns_of.row(lag)]);
                         *out = scale * strips.iter().fold(T::Acc::default(), |sum, &strip| sum + strip);
                     }
                     continue;
@@ -156,20 +154,20 @@ impl Job {
                 // The rows that are lags, to columns; each of their rows is a frequency of the height.
                 for (first, columns) in (0..plan.width.lags).step_by(WIDTH).zip(columns.chunks_exact_mut(n1)) {
                     let row = |lag: usize| &spectrum[columns_of.row(first + lag)];
-                    transpose(*isa, row, &mut columns[block * WIDTH..][..WIDTH]);
+                    isa.run(Turn { row, out: &mut columns[block * WIDTH..][..WIDTH] });
                 }
             }
             if plan.strips {
                 continue;
             }
             for (first, columns) in (0..plan.width.lags).step_by(WIDTH).zip(columns.chunks_exact(n1)) {
-                for (frequency, row) in ordered[..n1].iter_mut().enumerate() {
-                    *row = columns[rows.row(frequency)];
+                for (row, from) in ordered[..n1].iter_mut().zip(rows.rows()) {
+                    *row = columns[from];
                 }
                 isa.run(Transform { stages: rows, factors: factors[0], rows: &mut ordered[..n1] });
                 for (h, lags) in lags.chunks_exact_mut(plan.width.lags).enumerate() {
                     let row = &ordered[rows.row(h)];
-                    for (lag, &sum) in lags[first..].iter_mut().zip(&row[Part::Real.range()]) {
+                    for (lag, &sum) in lags[first..].iter_mut().zip(Part::Real.of(row)) {
                         *lag = scale * sum;
                     }
                 }
@@ -204,16 +202,6 @@ impl Job {
                 }
             }
         }
-    }
-}
-
-/// Turns sixteen rows of as many columns into rows of columns, the real and the imaginary parts each for themselves.
-fn transpose<'a, A: Lane>(isa: Isa, row: impl Fn(usize) -> &'a Row<A>, out: &mut [Row<A>]) {
-    for part in [Part::Real, Part::Imaginary].map(Part::range) {
-        let out = &mut out.as_flattened_mut()[part.start..];
-        let put = |out: &mut [A], numbers: &[A]| out.copy_from_slice(numbers);
-        let rows = |r: usize| &row(r)[part.clone()];
-        isa.run(Transpose { rows, count: WIDTH, out, pitch: 2 * WIDTH, block: WIDTH, put });
     }
 }
 

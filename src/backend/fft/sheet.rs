@@ -7,9 +7,9 @@ use super::axis::Positions;
 use super::plan::Plan;
 use crate::element::Element;
 use crate::shape::ConvShape;
-use crate::simd::fourier::{Row, WIDTH};
+use crate::simd::Isa;
+use crate::simd::fourier::{CopyColumns, Part, Row, WIDTH};
 use crate::tensor::View;
-use std::ops::Range;
 
 /// Which channel of an operand, and where in it.
 #[derive(Debug, Clone, Copy)]
@@ -25,25 +25,9 @@ pub(super) enum Channel {
 pub(super) struct Sheets<'a, 'v, T> {
     pub shape: &'a ConvShape,
     pub plan: &'a Plan,
+    pub isa: Isa,
     pub operand: &'a View<'v, T>,
     pub channel: Channel,
-}
-
-/// A part of a real or imaginary row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Real,
-    Imaginary,
-}
-
-impl Part {
-    /// Where a row has this part.
-    pub fn range(self) -> Range<usize> {
-        match self {
-            Part::Real => 0..WIDTH,
-            Part::Imaginary => WIDTH..2 * WIDTH,
-        }
-    }
 }
 
 /// Rows of one plane and the columns that all of them share.
@@ -102,36 +86,37 @@ impl<T: Element> Sheets<'_, '_, T> {
     }
 
     fn fill_tile(&self, tile: Option<&Tile>, block: usize, part: Part, rows: &mut [Row<T::Acc>]) {
-        let zeros = [T::Acc::default(); WIDTH];
-        let Some(Tile { origin, rows: lines, columns }) = tile else {
-            return rows.iter_mut().for_each(|row| row[part.range()].copy_from_slice(&zeros));
-        };
-        let [_, _, _, row_stride, column_stride] = self.operand.strides5();
-        // Wrapping, as a dimension of length 1 may have any stride.
-        let stride = column_stride.wrapping_mul(columns.step.cast_signed());
+        let clear = |rows: &mut [Row<T::Acc>]| rows.iter_mut().for_each(|row| part.of_mut(row).fill(T::Acc::default()));
+        let Some(Tile { origin, rows: lines, columns }) = tile else { return clear(rows) };
         let inside = |column: usize| column.clamp(block * WIDTH, (block + 1) * WIDTH);
         let columns_inside = inside(columns.inside.start)..inside(columns.inside.end);
-        let first = columns.first.wrapping_mul(column_stride);
-        let start = first.wrapping_add(columns_inside.start.cast_signed().wrapping_mul(stride));
-        let room = columns_inside.start - block * WIDTH..columns_inside.end - block * WIDTH;
+        if lines.inside.is_empty() || columns_inside.is_empty() {
+            return clear(rows);
+        }
+        // Wrapping, as a dimension of length 1 may have any stride.
+        let [_, _, _, row_stride, column_stride] = self.operand.strides5();
+        let at = |positions: &Positions, i: usize| positions.first.wrapping_add((i * positions.step).cast_signed());
+        let line = at(lines, lines.inside.start).wrapping_mul(row_stride);
+        let column = at(columns, columns_inside.start).wrapping_mul(column_stride);
+        let start = origin.wrapping_add_signed(line.wrapping_add(column));
+        let line_stride = row_stride.wrapping_mul(lines.step.cast_signed());
+        let stride = column_stride.wrapping_mul(columns.step.cast_signed());
+
+        let (met, beyond) = rows.split_at_mut(lines.inside.end);
+        let (before, met) = met.split_at_mut(lines.inside.start);
+        clear(before);
+        clear(beyond);
         let data = self.operand.data();
-        let numbers = T::as_acc(data).filter(|_| stride == 1);
-        for (i, row) in rows.iter_mut().enumerate() {
-            let out = &mut row[part.range()];
-            if !lines.inside.contains(&i) || room.is_empty() {
-                out.copy_from_slice(&zeros);
-                continue;
-            }
-            let line = lines.first.wrapping_add((i * lines.step).cast_signed()).wrapping_mul(row_stride);
-            let at = origin.wrapping_add_signed(line.wrapping_add(start));
-            // Whole rows by themselves: a copy of known length is a move of a vector or two.
-            if let (Some(numbers), WIDTH) = (numbers, room.len()) {
-                out.copy_from_slice(&numbers[at..][..WIDTH]);
-                continue;
-            }
-            out.copy_from_slice(&zeros);
+        if let (Some(numbers), WIDTH, 1) = (T::as_acc(data), columns_inside.len(), stride) {
+            return self.isa.run(CopyColumns { numbers, start, stride: line_stride, part, rows: met });
+        }
+        let room = columns_inside.start - block * WIDTH..columns_inside.end - block * WIDTH;
+        for (i, row) in met.iter_mut().enumerate() {
+            let out = part.of_mut(row);
+            out.fill(T::Acc::default());
+            let line = start.wrapping_add_signed(i.cast_signed().wrapping_mul(line_stride));
             for (j, out) in out[room.clone()].iter_mut().enumerate() {
-                *out = data[at.wrapping_add_signed(j.cast_signed().wrapping_mul(stride))].to_acc();
+                *out = data[line.wrapping_add_signed(j.cast_signed().wrapping_mul(stride))].to_acc();
             }
         }
     }

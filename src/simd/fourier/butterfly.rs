@@ -41,11 +41,7 @@ fn subtract<T: Lane, S: Simd>(simd: S, a: Complex<T::Vector<S>>, b: Complex<T::V
 
 /// `a - i b`, and `a + i b`.
 #[inline(always)]
-fn turned<T: Lane, S: Simd>(
-    simd: S,
-    a: Complex<T::Vector<S>>,
-    b: Complex<T::Vector<S>>,
-) -> [Complex<T::Vector<S>>; 2] {
+fn turned<T: Lane, S: Simd>(simd: S, a: Complex<T::Vector<S>>, b: Complex<T::Vector<S>>) -> [Complex<T::Vector<S>>; 2] {
     [
         Complex { re: T::add(simd, a.re, b.im), im: T::subtract(simd, a.im, b.re) },
         Complex { re: T::subtract(simd, a.re, b.im), im: T::add(simd, a.im, b.re) },

@@ -5,7 +5,10 @@ use crate::simd::Isa;
 
 /// All lengths a plan may take, and short ones.
 fn lengths() -> impl Iterator<Item = usize> {
-    [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30].into_iter().chain((16..=512).step_by(16)).filter(|&length| is_smooth(length))
+    [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30]
+        .into_iter()
+        .chain((16..=512).step_by(16))
+        .filter(|&length| is_smooth(length))
 }
 
 fn is_smooth(mut length: usize) -> bool {
@@ -41,6 +44,7 @@ fn each_frequency_has_a_row_of_its_own() {
             let stages = Stages::new(n, registers);
             assert_eq!(stages.radices().product::<usize>(), n);
             let mut rows: Vec<usize> = (0..n).map(|f| stages.row(f)).collect();
+            assert!(stages.rows().eq(rows.iter().copied()), "{n}");
             rows.sort_unstable();
             assert!(rows.into_iter().eq(0..n), "{n}");
         }
@@ -100,16 +104,26 @@ fn products_of_spectra_are_added_row_by_row() {
         let mut sums: Vec<Vec<Row<f32>>> = (5..9).map(rows).collect();
         let before = sums.clone();
         let [a, b, c, d] = &mut sums[..] else { unreachable!("four blocks") };
-        isa.run(MultiplyAdd {
-            delta: [&delta[0], &delta[1]],
-            input: [&input[0], &input[1]],
-            sums: [[a, b], [c, d]],
-        });
-        for (i, j, row, x) in (0..4).flat_map(|ij| (0..3 * WIDTH).map(move |p| (ij / 2, ij % 2, p / WIDTH, p % WIDTH))) {
+        isa.run(MultiplyAdd { delta: [&delta[0], &delta[1]], input: [&input[0], &input[1]], sums: [[a, b], [c, d]] });
+        for (i, j, row, x) in (0..4).flat_map(|ij| (0..3 * WIDTH).map(move |p| (ij / 2, ij % 2, p / WIDTH, p % WIDTH)))
+        {
             let [a, b] = [delta[i][row][x], delta[i][row][WIDTH + x]];
             let [c, d] = [input[j][row][x], input[j][row][WIDTH + x]];
             let (was, is) = (&before[2 * i + j][row], &sums[2 * i + j][row]);
             assert_eq!((is[x], is[WIDTH + x]), (was[x] + a * c + b * d, was[WIDTH + x] + b * c - a * d), "{isa}");
+        }
+    }
+}
+
+#[test]
+fn squares_are_turned() {
+    for isa in Isa::available() {
+        let rows: Vec<Row<f32>> = (0..2 * WIDTH).map(|row| std::array::from_fn(|i| (100 * row + i) as f32)).collect();
+        let mut out = vec![[f32::NAN; 2 * WIDTH]; 2 * WIDTH];
+        isa.run(Turn { row: |i| &rows[i], out: &mut out });
+        for (row, i) in (0..2 * WIDTH).flat_map(|row| (0..2 * WIDTH).map(move |i| (row, i))) {
+            let expected = rows[row / WIDTH * WIDTH + i % WIDTH][i / WIDTH * WIDTH + row % WIDTH];
+            assert_eq!(out[row][i], expected, "{isa}: {row}, {i}");
         }
     }
 }
