@@ -193,22 +193,21 @@ fn error(layer: &Layer<f32>, exact: &[f64], backend: &dyn Backend<f32>) -> f64 {
     distances.fold(0.0, f64::max) / mean_square.sqrt()
 }
 
-/// On AVX-512 it is a third of that of `direct`.
+/// The mean of a few draws is 7.6e-7 on AVX-512, where that of `direct` is 8.1e-7; on AVX2 7.7e-7, and 9.7e-7.
 #[test]
-fn errors_on_uniform_numbers_are_below_those_of_direct() {
+fn errors_on_uniform_numbers_are_small() {
+    const SEEDS: u64 = 4;
     let shape: ConvShape = "mb1ic1ih512oc1kh31".parse().unwrap();
-    let mut random = Random::new(17);
-    let layer = Layer::<f32>::contiguous(shape, || random.real());
-    let exact = layer.sums(OP);
-    for isa in Isa::available() {
-        let backends = convgrad::backends_on::<f32>(isa);
-        let error_of = |name: &str| {
-            let backend = backends.iter().find(|backend| backend.name() == name).expect("a backend of that name");
-            error(&layer, &exact, &**backend)
-        };
-        let [fft, direct] = ["fft", "direct"].map(error_of);
-        println!("{isa}: fft {fft:.2e}, direct {direct:.2e}");
-        assert!(fft < direct && fft < 2e-6, "{isa}: {fft:e}, direct {direct:e}");
+    let layers = (1..=SEEDS).map(|seed| {
+        let mut random = Random::new(seed);
+        let layer = Layer::<f32>::contiguous(shape, || random.real());
+        let exact = layer.sums(OP);
+        (layer, exact)
+    });
+    let layers: Vec<_> = layers.collect();
+    for backend in ffts::<f32>() {
+        let mean = layers.iter().map(|(layer, exact)| error(layer, exact, &*backend)).sum::<f64>() / SEEDS as f64;
+        assert!(mean < 9e-7, "{}: {mean:e}", backend.description());
     }
 }
 

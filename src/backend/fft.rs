@@ -28,12 +28,12 @@
 //!    `d1 x1 + d2 x2`, which is the sum over both. The rest is imaginary and left behind; nothing need be taken apart.
 //! 2. Sixteen columns are transformed side by side in lanes, on any instruction set; [`fourier`](crate::simd::fourier) tells
 //!    how. Frequencies stay in the order in which they arise.
-//! 3. Strides and dilations are taken apart into plain correlations by [`axis`], kernels of many lags into blocks of lags.
+//! 3. Strides and dilations are taken apart into plain correlations by the module `axis`, kernels of many lags into blocks of lags.
 //! 4. A kernel of one row needs no transform down the height: rows of sheets are then unrelated strips of one row each.
 //! 5. Lengths, blocks and parts depend on the shape and the registers: the bits are the same on any number of threads.
 //!
-//! The transforms are this crate's own. RustFFT 6.4 takes 7.6 microseconds for 128 rows of 128 points where these take 2.9 (Zen 5,
-//! f32): lanes that are transforms need no shuffles, and AVX-512 is used. Nor are there plans that allocate.
+//! The transforms are this crate's own: lanes that are transforms need no shuffles, AVX-512 is used, and nothing is allocated
+//! to plan them. 192 transforms of 192 points take 6.0 microseconds, on AVX2 10.4; RustFFT 6.4 takes 20.5 (Zen 5, f32).
 
 mod axis;
 mod job;

@@ -275,7 +275,8 @@ impl Plan {
     }
 }
 
-/// Cycles for each point and factor two of the length, to move a point, and to multiply one, as measured on Zen 5.
+/// Cycles for each point and factor two of the length, to move a point, and to multiply one: fractions of the time of 512x512
+/// with 31x31 taps by tiles of 128x128 points (Zen 5, AVX-512).
 const TRANSFORM_CYCLES: f64 = 0.08;
 const MOVE_CYCLES: f64 = 1.0;
 const PRODUCT_CYCLES: f64 = 0.7;
