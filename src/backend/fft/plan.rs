@@ -161,7 +161,9 @@ impl Plan {
         ]);
         let task_bytes = plan.task_len().saturating_mul(element);
         let tasks = (ROUND_BYTES / task_bytes).max(1);
-        plan.parts = TASKS.div_ceil(plan.jobs).min(plan.pairs.div_ceil(PART_PAIRS)).min(tasks);
+        // A power of two, which few threads share evenly.
+        let parts = plan.pairs.div_ceil(PART_PAIRS).next_power_of_two();
+        plan.parts = TASKS.div_ceil(plan.jobs).min(parts).min(tasks);
         plan.round = (tasks / plan.parts).clamp(1, plan.jobs.min(4 * TASKS));
         plan
     }
@@ -292,5 +294,57 @@ impl fmt::Display for Plan {
         write!(f, ", {} of them delta's", self.width.tile)?;
         write!(f, ", {} pairs in {} parts, {}x{} channels", self.pairs, self.parts, self.oc_block, self.stream_block)?;
         write!(f, ", {} jobs", self.jobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AVX512: Registers = Registers { lanes: 16, count: 32 };
+    const AVX2: Registers = Registers { lanes: 8, count: 16 };
+
+    fn plan(registers: Registers, shape: &str) -> Plan {
+        Plan::new(&shape.parse().unwrap(), registers, 4)
+    }
+
+    #[test]
+    fn tiles_cover_delta_and_their_lags_fit() {
+        for text in [
+            "mb1ic1ih512oc1kh31",
+            "mb8ic3ih224oc16kh11",
+            "mb1ic1ih4222oc1kh127",
+            "mb1ic1ih3000oc1kh1000",
+            "mb2ic3iw70000oc2kw2000sw3dw1",
+            "mb4g64ic64ih56oc64kh31ph15oh56",
+            "mb1ic1ih5oc1kh2",
+        ] {
+            for registers in [AVX512, AVX2] {
+                let plan = plan(registers, text);
+                let axes = if plan.strips { &[plan.width][..] } else { &[plan.height, plan.width] };
+                for axis in axes {
+                    assert!(axis.tile * axis.tiles >= axis.sampling.outputs, "{text}: {plan}");
+                    assert!(axis.tile + axis.lags - 1 <= axis.length(), "{text}: {plan}");
+                    assert!(axis.lags * axis.lag_blocks >= axis.sampling.lags, "{text}: {plan}");
+                }
+                assert!((1..=plan.pairs).contains(&plan.parts) && plan.parts <= TASKS, "{text}: {plan}");
+                let tasks = plan.round * plan.parts;
+                assert!(tasks == 1 || tasks * plan.task_len() * 4 <= ROUND_BYTES, "{text}: {plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn telling_shapes_get_the_cuts_made_for_them() {
+        // Strips of a signal; a channel of each group; the gradient of many channels in blocks.
+        assert!(plan(AVX512, "mb1ic1iw9000oc1kw100").strips);
+        assert_eq!(plan(AVX512, "mb2g40ic40ih30oc80kh9").jobs, 40);
+        let many = plan(AVX512, "mb1ic200ih30oc200kh9");
+        assert!(many.jobs > 1 && many.oc_block > 1 && many.stream_block > 1, "{many}");
+        // A stride leaves the kernel its phases, a dilation delta its own.
+        let strided = plan(AVX512, "mb1ic2ih90oc1kh9sh3");
+        assert_eq!((strided.streams, strided.planes, strided.height.lags), (2 * 9, 1, 3));
+        let dilated = plan(AVX512, "mb1ic2ih90oc1kh9dh2");
+        assert_eq!((dilated.streams, dilated.planes, dilated.height.lags), (2, 9, 9));
     }
 }
