@@ -5,6 +5,7 @@
 //! unchecked operand, and callers never see an unchecked failure.
 
 pub(crate) mod direct;
+pub(crate) mod fft;
 pub(crate) mod im2col;
 pub(crate) mod naive;
 pub(crate) mod winograd;

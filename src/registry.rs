@@ -6,6 +6,7 @@
 
 use crate::backend::Backend;
 use crate::backend::direct::Direct;
+use crate::backend::fft::Fft;
 use crate::backend::im2col::Im2col;
 use crate::backend::naive::Naive;
 use crate::backend::winograd::Winograd;
@@ -28,6 +29,7 @@ macro_rules! register {
                     Box::new(Direct::on(isa)),
                     Box::new(Winograd::on(isa)),
                     Box::new(Winograd::with_small_tiles_on(isa)),
+                    Box::new(Fft::on(isa)),
                     Box::new(Im2col),
                     Box::new(Naive),
                 ]
@@ -43,7 +45,7 @@ register!(f64);
 ///
 /// ```
 /// let names: Vec<_> = convgrad::backends::<f32>().iter().map(|b| b.name()).collect();
-/// assert_eq!(names, ["direct", "winograd", "winograd-2x2", "im2col", "naive"]);
+/// assert_eq!(names, ["direct", "winograd", "winograd-2x2", "fft", "im2col", "naive"]);
 /// ```
 pub fn backends<T: Registered>() -> Vec<Box<dyn Backend<T>>> {
     backends_on(Isa::best())

@@ -7,6 +7,7 @@
 pub(crate) mod channels;
 pub(crate) mod depthwise;
 pub(crate) mod dot;
+pub(crate) mod fourier;
 pub(crate) mod grouped;
 pub(crate) mod outer;
 pub(crate) mod planar;
@@ -162,6 +163,9 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
     /// Numbers in a vector.
     fn lanes<S: Simd>() -> usize;
 
+    /// The nearest number to a constant.
+    fn constant(value: f64) -> Self;
+
     /// The lanes of a range.
     fn mask<S: Simd>(simd: S, lanes: Range<usize>) -> Self::Mask<S>;
 
@@ -176,6 +180,15 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
 
     /// `a + b`.
     fn add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a - b`.
+    fn subtract<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a * b`.
+    fn multiply<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `-a`.
+    fn negate<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
 
     /// The sum of the lanes, in an order fixed by the instruction set.
     fn reduce_sum<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
@@ -203,7 +216,7 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
 }
 
 macro_rules! lane {
-    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident, {$($more:item)*}) => {
+    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $subtract:ident, $multiply:ident, $negate:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident, {$($more:item)*}) => {
         impl Lane for $t {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -224,6 +237,11 @@ macro_rules! lane {
             }
 
             #[inline(always)]
+            fn constant(value: f64) -> $t {
+                value as $t
+            }
+
+            #[inline(always)]
             fn splat<S: Simd>(simd: S, value: $t) -> S::$vector {
                 simd.$splat(value)
             }
@@ -236,6 +254,21 @@ macro_rules! lane {
             #[inline(always)]
             fn add<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
                 simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn subtract<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$subtract(a, b)
+            }
+
+            #[inline(always)]
+            fn multiply<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$multiply(a, b)
+            }
+
+            #[inline(always)]
+            fn negate<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
+                simd.$negate(a)
             }
 
             #[inline(always)]
@@ -297,6 +330,9 @@ lane!(
     splat_f32s,
     mul_add_e_f32s,
     add_f32s,
+    sub_f32s,
+    mul_f32s,
+    neg_f32s,
     reduce_sum_f32s,
     deinterleave_shfl_f32s,
     transposed_quarters,
@@ -327,6 +363,9 @@ lane!(
     splat_f64s,
     mul_add_e_f64s,
     add_f64s,
+    sub_f64s,
+    mul_f64s,
+    neg_f64s,
     reduce_sum_f64s,
     interleave_shfl_f64s,
     interleaved_halves,

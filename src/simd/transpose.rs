@@ -52,8 +52,9 @@ where
     }
 }
 
+/// Transposes some columns.
 #[inline(always)]
-fn transpose_block<'i, L: Lane, O, S: Simd>(
+pub(super) fn transpose_block<'i, L: Lane, O, S: Simd>(
     simd: S,
     rows: impl Fn(usize) -> &'i [L],
     count: usize,
