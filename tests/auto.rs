@@ -28,7 +28,9 @@ fn key(auto_threads: usize, text: &str) -> WisdomKey {
 #[test]
 fn an_estimate_chooses_the_shortest_and_is_the_same_every_time() {
     let auto = Auto::<f32>::new().threads(1);
-    for text in [LAYER, "mb1ic1ih5oc1kh2", "mb8ic64ih56oc64oh56kh3ph1", "mb8g32ic32ih20oc32kh3ph1", "mb1ic8iw5000oc8kw9"] {
+    for text in
+        [LAYER, "mb1ic1ih5oc1kh2", "mb8ic64ih56oc64oh56kh3ph1", "mb8g32ic32ih20oc32kh3ph1", "mb1ic8iw5000oc8kw9"]
+    {
         let explanation = auto.explain(WEIGHTS, &shape(text));
         assert_eq!(explanation, Auto::<f32>::new().threads(1).explain(WEIGHTS, &shape(text)), "{text}");
         let legal = explanation.candidates.iter().filter(|candidate| candidate.refusal.is_none());
@@ -207,7 +209,8 @@ fn rates_scale_estimates() {
     let reference = Rates::reference::<f32>(Isa::best());
     let Rates { peak_flops, l2, l3, dram, .. } = reference;
     let slower = Rates { peak_flops: peak_flops / 3.0, l2: l2 / 3.0, l3: l3 / 3.0, dram: dram / 3.0, ..reference };
-    let [fast, slow] = [reference, slower].map(|rates| Auto::<f32>::new().threads(1).rates(rates).explain(WEIGHTS, &layer));
+    let [fast, slow] =
+        [reference, slower].map(|rates| Auto::<f32>::new().threads(1).rates(rates).explain(WEIGHTS, &layer));
     for (fast, slow) in fast.candidates.iter().zip(&slow.candidates) {
         let ratio = slow.predicted_ms.unwrap() / fast.predicted_ms.unwrap();
         assert!((ratio - 3.0).abs() < 1e-9, "{}: {ratio}", fast.backend);
@@ -230,7 +233,11 @@ fn errors_are_typically_what_backends_say() {
             let errors: Vec<f64> = result.iter().zip(&exact).map(|(&a, b)| f64::from(a) - b).collect();
             let measured = rms(&errors) / rms(&exact) / f64::from(f32::EPSILON / 2.0);
             let declared = backend.typical_error(WEIGHTS, &shape);
-            assert!(measured < 2.0 * declared && declared < 6.0 * measured, "{text} {}: {measured} {declared}", backend.name());
+            assert!(
+                measured < 2.0 * declared && declared < 6.0 * measured,
+                "{text} {}: {measured} {declared}",
+                backend.name()
+            );
         }
     }
 }

@@ -40,7 +40,7 @@ mod job;
 mod plan;
 mod sheet;
 
-use super::{Backend, Cost, ErrorScale};
+use super::{Backend, Cost, ErrorScale, RANDOM_WALK};
 use crate::bias;
 use crate::element::Element;
 use crate::error::Unsupported;
@@ -133,6 +133,11 @@ impl<T: Element> Backend<T> for Fft {
 
     fn error_scale(&self, op: Op, _: &ConvShape) -> ErrorScale {
         if op == Op::WeightGradient { ErrorScale::Norms } else { ErrorScale::Products }
+    }
+
+    fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
+        let plan = self.plan::<T>(op, shape);
+        plan.map_or_else(|| RANDOM_WALK * bias::bias_error_bound::<T>(shape).sqrt(), |plan| plan.typical_error())
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {

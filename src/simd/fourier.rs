@@ -316,14 +316,14 @@ impl<T: Lane, const A: usize, const B: usize> WithSimd for MultiplyAdd<'_, T, A,
     fn with_simd<S: Simd>(self, simd: S) {
         let MultiplyAdd { mut delta, mut input, mut sums } = self;
         let len = delta[0].len();
-        for a in 0..A {
-            delta[a] = &delta[a][..len];
-            for sums in &mut sums[a] {
+        for (delta, sums) in delta.iter_mut().zip(&mut sums) {
+            *delta = &delta[..len];
+            for sums in sums {
                 *sums = &mut std::mem::take(sums)[..len];
             }
         }
-        for b in 0..B {
-            input[b] = &input[b][..len];
+        for input in &mut input {
+            *input = &input[..len];
         }
         for row in 0..len {
             for v in 0..WIDTH / T::lanes::<S>() {

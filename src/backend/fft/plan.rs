@@ -61,6 +61,9 @@ impl AxisCut {
     }
 }
 
+/// Roundings, in the root mean square, that halving a length takes; see [`Plan::typical_error`].
+const ERROR_OF_STAGE: f64 = 0.28;
+
 /// How a problem is cut.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
@@ -210,6 +213,13 @@ impl Plan {
         let [height, width] = self.factors_lens();
         let tasks = self.round * self.parts * self.task_len();
         shape.weights_len().saturating_add(height + width + tasks)
+    }
+
+    /// See [`Backend::typical_error`](super::super::Backend::typical_error): it grows with the stages of the transforms. On uniform
+    /// numbers, 2.7 to 4.1 roundings were measured with 4096 to 32768 points, 1.9 with some hundreds.
+    pub fn typical_error(&self) -> f64 {
+        let points = self.height.length() * self.width.length();
+        ERROR_OF_STAGE * (points as f64).log2()
     }
 
     /// Passes of Fourier transforms through all columns of a sheet, in points times the logarithm of the length.

@@ -47,11 +47,7 @@ impl<T: Lane> WithSimd for CopyColumns<'_, T> {
     fn with_simd<S: Simd>(self, _: S) {
         let CopyColumns { numbers, mut start, stride, part, rows } = self;
         for row in rows {
-            let from = T::as_vectors::<S>(&numbers[start..][..WIDTH]).0;
-            let to = T::as_vectors_mut::<S>(part.of_mut(row)).0;
-            for v in 0..WIDTH / T::lanes::<S>() {
-                to[v] = from[v];
-            }
+            part.of_mut(row).copy_from_slice(&numbers[start..][..WIDTH]);
             start = start.wrapping_add_signed(stride);
         }
     }
@@ -72,8 +68,8 @@ impl<'i, T: Lane, Rows: Fn(usize) -> &'i Row<T>> WithSimd for Turn<'_, T, Rows> 
         let (squares, _) = out.as_chunks_mut::<WIDTH>();
         for (b, square) in squares.iter_mut().enumerate() {
             let mut rows = [row(b * WIDTH); WIDTH];
-            for r in 1..WIDTH {
-                rows[r] = row(b * WIDTH + r);
+            for (r, at) in rows.iter_mut().enumerate() {
+                *at = row(b * WIDTH + r);
             }
             for part in Part::ALL {
                 if SQUARE == WIDTH && has_squares::<T, S>(simd) {
