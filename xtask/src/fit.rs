@@ -35,6 +35,10 @@ pub struct Options {
     #[arg(long)]
     check: bool,
 
+    /// Print how far estimates are from times, for each kernel
+    #[arg(long)]
+    deviations: bool,
+
     /// Print each shape whose regret is beyond so many percent
     #[arg(long, value_name = "PERCENT")]
     worst: Option<f64>,
@@ -70,6 +74,9 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     }
     if let Some(percent) = options.worst {
         regrets.last().into_iter().for_each(|(_, regrets)| regret::print_worst(regrets, percent / 100.0));
+    }
+    if options.deviations {
+        weights::print_deviations(&times, &fitted);
     }
     let text = generated::source(&times, &fitted, &regrets);
     if options.check {

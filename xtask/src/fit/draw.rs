@@ -21,6 +21,18 @@ pub fn shapes(seed: u128, count: usize) -> Vec<ConvShape> {
     shapes
 }
 
+/// So many layers as networks have them, which are rare among random problems and frequent in life: 3x3 kernels of stride 1
+/// between some channels, and large kernels on few; the same in every run.
+pub fn layers(seed: u128, count: usize) -> Vec<ConvShape> {
+    let mut random = Random(Rand64::new(seed));
+    let mut layers: Vec<ConvShape> = Vec::new();
+    while layers.len() < count {
+        let drawn = if random.chance(0.6) { random.small_kernel() } else { random.large_kernel() };
+        layers.extend(drawn.filter(|shape| is_measurable(shape) && !layers.contains(shape)));
+    }
+    layers
+}
+
 fn is_measurable(shape: &ConvShape) -> bool {
     let elements = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
     let bytes = 4.0 * (elements(shape.input_dims()) + elements(shape.output_dims()) + elements(shape.weights_dims()));
@@ -63,6 +75,19 @@ impl Random {
             text += &format!("i{name}{input}o{name}{output}k{name}{kernel}s{name}{stride}d{name}{gap}p{name}{padding}");
         }
         text.parse().ok()
+    }
+
+    fn small_kernel(&mut self) -> Option<ConvShape> {
+        let [ic, oc] = [8 * self.size(64), 8 * self.size(64)];
+        let (batch, groups, image) = (self.size(32), self.one_of(&[1, 1, 1, 2]), 3 + self.size(110));
+        format!("mb{batch}g{groups}ic{ic}ih{image}oc{oc}oh{image}kh3ph1").parse().ok()
+    }
+
+    fn large_kernel(&mut self) -> Option<ConvShape> {
+        let [ic, oc] = [self.size(16), self.size(16)];
+        let (batch, kernel) = (self.size(8), 2 + self.size(29));
+        let image = kernel + self.size(250);
+        format!("mb{batch}ic{ic}ih{image}oc{oc}kh{kernel}").parse().ok()
     }
 
     /// Input, kernel, stride, dilation, padding.

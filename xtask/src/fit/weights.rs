@@ -67,26 +67,6 @@ pub fn fit(times: &Times) -> Fitted {
     }
     let mut fitted: Fitted =
         samples.iter().map(|(subject, samples)| (subject.clone(), weights(&descend(samples), 0.0))).collect();
-    if std::env::var_os("RESID").is_some() {
-        for record in of_fit(times) {
-            for (backend, terms, cost) in terms_of(times, record) {
-                let w = fitted[&Subject::new(&backend, cost.kernel, &record.setting)];
-                let p = terms.seconds(&w, &record.shape, &cost, 1);
-                let ms = record.ms[&backend];
-                let best = record.ms.values().copied().fold(f64::INFINITY, f64::min);
-                let parts: Vec<String> =
-                    terms.0.iter().zip(w.of_terms()).map(|(t, w)| format!("{:.2}", t * w / p)).collect();
-                println!(
-                    "RESID {backend}/{} {:.3} {:.2} {ms:.5} {} {}",
-                    cost.kernel.replace(' ', ""),
-                    (p * 1e3 / ms).ln(),
-                    ms / best,
-                    record.shape,
-                    parts.join(" ")
-                );
-            }
-        }
-    }
     handicap(times, &mut fitted);
     for (subject, weights) in &mut fitted {
         weights.serial = serial(times, subject, *weights);
@@ -163,6 +143,23 @@ fn measured(record: &Record, backend: &str) -> (f64, f64) {
 fn weights(w: &[f64; TERMS], serial: f64) -> Weights {
     let &[call, loops, flops, l2, l3, dram] = w;
     Weights { call, loops, flops, l2, l3, dram, serial, handicap: 1.0 }
+}
+
+/// Prints how far the estimates on one thread are from the times, by what they are for: the root mean square of the logarithm.
+pub fn print_deviations(times: &Times, fitted: &Fitted) {
+    let mut squares: BTreeMap<Subject, Vec<f64>> = BTreeMap::new();
+    for record in times.records.iter().filter(|record| record.setting.threads == 1) {
+        for (name, terms, cost) in terms_of(times, record) {
+            let subject = Subject::new(&name, cost.kernel, &record.setting);
+            let Some(weights) = fitted.get(&subject) else { continue };
+            let deviation = (terms.seconds(weights, &record.shape, &cost, 1) * 1e3 / record.ms[&name]).ln();
+            squares.entry(subject).or_default().push(deviation * deviation);
+        }
+    }
+    for (Subject { backend, kernel, isa, dtype, layout }, squares) in squares {
+        let deviation = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+        println!("{isa}-{dtype}-{layout:5} {backend:13} {kernel:10} {:5} times  {deviation:5.2}", squares.len());
+    }
 }
 
 /// What each backend that was timed says it spends.
