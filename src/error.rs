@@ -145,8 +145,8 @@ pub enum Error {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The allocator refused the scratch.
-    #[error("the allocator refused {bytes} bytes of scratch: free memory or choose a backend with less scratch")]
+    /// The allocator refused the scratch, or operands of its own that a call makes.
+    #[error("the allocator refused {bytes} bytes of memory: free some, or choose a backend with less scratch")]
     OutOfMemory {
         /// Bytes asked for.
         bytes: usize,

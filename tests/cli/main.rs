@@ -5,6 +5,7 @@
 #![cfg(feature = "cli")]
 
 mod bench;
+mod choose;
 mod gradient;
 mod npy;
 mod shapes;

@@ -9,9 +9,9 @@ fn verify_accepts_all_backends() {
         let output = folder.convgrad(&format!("verify mb2g2ic20ih6oc18kh3ph1 mb1ic3iw9oc2kw2sw2 {arguments}"));
         assert_success(&output);
         let text = String::from_utf8(output.stdout).unwrap();
-        let (backends, refusing) = if arguments.contains("im2col") { (2, 0) } else { (backends().len(), 1) };
+        let (backends, refusing) = if arguments.contains("im2col") { (2, 0) } else { (backends().len(), 2) };
         assert_eq!(text.lines().count(), 1 + 2 * backends + 1, "{text}");
-        // `winograd` refuses the second shape.
+        // `winograd` and `winograd-2x2` refuse the second shape.
         let passed = 2 * backends - refusing;
         assert_eq!(text.lines().filter(|line| line.contains("  ok  ")).count(), passed, "{text}");
         assert!(text.ends_with(&format!("{passed} passed, none failed, {refusing} unsupported\n")), "{text}");

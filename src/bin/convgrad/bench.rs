@@ -1,10 +1,11 @@
 //! `convgrad bench`: backends timed beside each other on the same operands.
 
 use crate::arguments::{self, BackendList, Dtype, LayoutName, Task, Tasks, Threads};
+use crate::data;
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
 use convgrad::measure::{self, Temperature, Timing};
-use convgrad::{Backend, Op, Registered};
+use convgrad::{Backend, Error, Op, Registered};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -90,6 +91,10 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
         let temperature = if options.cold { Temperature::Cold } else { Temperature::Warm };
         let timings =
             measure::weight_gradients(&task.shape, options.layout.layout(), &able, options.min_time, temperature)
+                .map_err(|error| match error {
+                    Error::OutOfMemory { bytes } => data::too_large(bytes as f64),
+                    other => other.into(),
+                })
                 .with_context(|| format!("SHAPE {}", task.text))?;
         let plan = |backend: &dyn Backend<T>| backend.plan(Op::WeightGradient, &task.shape).filter(|_| options.verbose);
         let results: Vec<_> = able.iter().zip(timings).map(|(&b, timing)| (b.name(), timing, plan(b))).collect();

@@ -74,7 +74,8 @@ pub fn expect_room(bytes: f64) -> Result<()> {
     if refused { Err(too_large(bytes)) } else { Ok(()) }
 }
 
-fn too_large(bytes: f64) -> anyhow::Error {
+/// What is told of so many bytes that the allocator refuses.
+pub fn too_large(bytes: f64) -> anyhow::Error {
     let gib = bytes / f64::from(1 << 30);
     anyhow!("{gib:.1} GiB of memory are not to be had; take a smaller batch, fewer backends or a smaller problem")
 }
