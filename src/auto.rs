@@ -24,6 +24,7 @@
 //! # Ok::<(), convgrad::Error>(())
 //! ```
 
+mod backend;
 mod estimate;
 mod explanation;
 mod fitted;
@@ -42,11 +43,9 @@ pub use wisdom::{Wisdom, WisdomKey};
 #[cfg(feature = "wisdom")]
 pub use wisdom_file::WisdomWarning;
 
-use crate::backend::{Backend, Cost, ErrorScale};
+use crate::backend::Backend;
 use crate::element::Element;
-use crate::error::{Error, Unsupported};
 use crate::op::Op;
-use crate::problem::Problem;
 use crate::registry::Registered;
 use crate::shape::ConvShape;
 use crate::simd::Isa;
@@ -294,11 +293,6 @@ impl<T: Element> Auto<T> {
     fn choice_threads(&self) -> usize {
         if self.limits.reproducible { 1 } else { self.threads }
     }
-
-    fn refusal(&self, op: Op) -> Unsupported {
-        let remedy = "raise the limits; `Auto::explain` tells of each backend why";
-        Unsupported { backend: "auto", op, reason: "every backend is refused, by itself or by the limits", remedy }
-    }
 }
 
 /// The candidate with the least of these times, the first of equals, and its time.
@@ -310,83 +304,6 @@ fn fastest(candidates: &[Candidate], time: impl Fn(&Candidate) -> Option<f64>) -
 
 fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
-}
-
-impl<T: Element> Backend<T> for Auto<T> {
-    fn name(&self) -> &'static str {
-        "auto"
-    }
-
-    fn description(&self) -> String {
-        let names: Vec<_> = self.backends.iter().map(|backend| backend.name()).collect();
-        format!("for each problem the fastest of {}", names.join(", "))
-    }
-
-    fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported> {
-        self.choose(op, shape).map(|_| ()).ok_or_else(|| self.refusal(op))
-    }
-
-    fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
-        self.choose(op, shape).map_or(0, |backend| backend.scratch_len(op, shape))
-    }
-
-    fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        self.choose(op, shape).map_or_else(Cost::default, |backend| backend.cost(op, shape))
-    }
-
-    fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
-        self.choose(op, shape).map_or(f64::INFINITY, |backend| backend.error_bound(op, shape))
-    }
-
-    fn error_scale(&self, op: Op, shape: &ConvShape) -> ErrorScale {
-        self.choose(op, shape).map_or(ErrorScale::Products, |backend| backend.error_scale(op, shape))
-    }
-
-    fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
-        self.choose(op, shape).map_or(f64::INFINITY, |backend| backend.typical_error(op, shape))
-    }
-
-    fn is_reproducible(&self) -> bool {
-        self.limits.reproducible
-    }
-
-    fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
-        let (candidates, choice) = self.decide(op, shape, &self.limits);
-        let (index, rule) = choice?;
-        let plan = self.backends[index].plan(op, shape).map_or_else(String::new, |plan| format!(": {plan}"));
-        Some(format!("{}, {rule}{plan}", candidates[index].backend))
-    }
-
-    fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
-        match self.choose(problem.op(), problem.shape()) {
-            Some(backend) => backend.run(problem, scratch),
-            // `supports` refuses it.
-            None => unreachable!("no backend computes the {}", problem.op()),
-        }
-    }
-
-    fn execute(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
-        match self.choose(problem.op(), problem.shape()) {
-            Some(backend) => backend.execute(problem, scratch),
-            None => Err(self.refusal(problem.op()).into()),
-        }
-    }
-
-    /// As every backend does it; where the one chosen needs more than `limit` bytes, another is chosen that does not.
-    fn execute_within(&self, problem: Problem<'_, T>, limit: usize) -> Result<(), Error> {
-        let (op, shape) = (problem.op(), problem.shape());
-        let backend = self.choose(op, shape).ok_or_else(|| self.refusal(op))?;
-        let fits = |backend: &dyn Backend<T>| backend.scratch_len(op, shape) <= limit / size_of::<T::Acc>();
-        if limit == usize::MAX || fits(backend) {
-            return backend.execute_within(problem, limit);
-        }
-        let within = self.limits.max_workspace.map_or(limit, |bytes| bytes.min(limit));
-        let limits = Limits { max_workspace: Some(within), ..self.limits.clone() };
-        match self.decide(op, shape, &limits).1 {
-            Some((index, _)) => self.backends[index].execute_within(problem, limit),
-            None => backend.execute_within(problem, limit),
-        }
-    }
 }
 
 impl<T: Element> std::fmt::Debug for Auto<T> {
