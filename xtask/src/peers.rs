@@ -24,7 +24,7 @@ use child::Patience;
 use contest::{Schedule, Standing, Task, Verdict};
 use contestant::Contestant;
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{NamedShape, Op};
+use convgrad::{Auto, Backend, Layout, NamedShape, Op};
 use expected::Expected;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -191,13 +191,21 @@ fn contest(
         for (contestant, standing) in contestants.iter().zip(&standings) {
             records.append(&record(&contest.run, options, shape, contestant, standing))?;
         }
-        contest.add(shape, repetitions, contestants, &standings);
+        let layout = if options.layout == "nhwc" { Layout::Nhwc } else { Layout::Nchw };
+        contest.add(shape, layout, repetitions, contestants, &standings);
     }
     Ok(contest)
 }
 
 impl Contest {
-    fn add(&mut self, shape: &NamedShape, repetitions: usize, contestants: &[Contestant], standings: &[Standing]) {
+    fn add(
+        &mut self,
+        shape: &NamedShape,
+        layout: Layout,
+        repetitions: usize,
+        contestants: &[Contestant],
+        standings: &[Standing],
+    ) {
         let label = shape.name.clone().unwrap_or_else(|| shape.to_string());
         for (contestant, standing) in contestants.iter().zip(standings) {
             if let Some(reason) = standing.verdict.reason() {
@@ -216,18 +224,18 @@ impl Contest {
         self.rows.push(Row {
             flops: shape.shape.flops(),
             repetitions,
-            auto: auto(shape).and_then(|name| self.names.iter().position(|other| other == name)),
+            auto: auto(shape, layout, self.run.machine.threads)
+                .and_then(|name| self.names.iter().position(|other| other == name)),
             times: standings.iter().map(time).collect(),
             label,
         });
     }
 }
 
-/// The backend that is taken when none is named.
-fn auto(shape: &NamedShape) -> Option<&'static str> {
-    let backends = convgrad::backends::<f32>();
-    let able = backends.iter().find(|backend| backend.supports(Op::WeightGradient, &shape.shape).is_ok());
-    able.map(|backend| backend.name())
+/// The backend that the chooser takes, by its estimates.
+fn auto(shape: &NamedShape, layout: Layout, threads: usize) -> Option<&'static str> {
+    let auto = Auto::<f32>::new().layout(layout).threads(threads);
+    auto.choose(Op::WeightGradient, &shape.shape).map(Backend::name)
 }
 
 fn record(
@@ -316,7 +324,7 @@ mod tests {
             let names = vec!["direct".to_owned(), "candle".to_owned()];
             let mut contest = Contest { run: run.unwrap(), names, rows: vec![], untimed: vec![], failed: false };
             let standings = verdicts.map(|verdict| Standing { verdict, error: None });
-            contest.add(&shape, 1, &contestants, &standings);
+            contest.add(&shape, Layout::Nchw, 1, &contestants, &standings);
             assert_eq!(contest.rows[0].auto, Some(0));
             (contest.failed, contest.untimed.len())
         };

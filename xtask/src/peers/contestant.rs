@@ -116,8 +116,25 @@ mod tests {
 
     #[test]
     fn our_backends_come_first_and_the_definition_only_when_named() {
-        assert_eq!(names(), ["direct", "winograd", "im2col", "naive", "im2col-gemm", "candle", "burn-flex", "torch"]);
-        assert_eq!(usual_names(), ["direct", "winograd", "im2col", "im2col-gemm", "candle", "burn-flex"]);
+        assert_eq!(
+            names(),
+            [
+                "direct",
+                "winograd",
+                "winograd-2x2",
+                "fft",
+                "im2col",
+                "naive",
+                "im2col-gemm",
+                "candle",
+                "burn-flex",
+                "torch"
+            ]
+        );
+        assert_eq!(
+            usual_names(),
+            ["direct", "winograd", "winograd-2x2", "fft", "im2col", "im2col-gemm", "candle", "burn-flex"]
+        );
     }
 
     #[test]
