@@ -31,6 +31,10 @@ pub struct Options {
     #[arg(long, value_name = "SETTING", value_delimiter = ',', requires = "measure")]
     only: Vec<String>,
 
+    /// Time those shapes again on which the fitted weights choose what is a tenth slower than the fastest, or more
+    #[arg(long, conflicts_with_all = ["check", "measure"])]
+    again: bool,
+
     /// Write nothing; print the regret and compare the weights
     #[arg(long)]
     check: bool,
@@ -44,6 +48,9 @@ pub struct Options {
     worst: Option<f64>,
 }
 
+/// The regret from which on a time is doubted.
+const DOUBTFUL: f64 = 0.1;
+
 /// Where the times are kept.
 const TIMES: &str = "xtask/fit/times.csv";
 
@@ -55,6 +62,12 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     let path = root.join(TIMES);
     if options.measure {
         times::measure(root, &path, &options.only)?;
+    }
+    if options.again {
+        let times = Times::read(&path)?;
+        let regrets = regret::of(&times, &regret::Chooser::Fitted(&weights::fit(&times)))?;
+        let doubtful = regrets.into_iter().filter(|regret| regret.value > DOUBTFUL);
+        times::measure_again(root, &path, &doubtful.map(|regret| (regret.setting, regret.shape)).collect::<Vec<_>>())?;
     }
     let times = Times::read(&path)?;
     ensure!(!times.records.is_empty(), "{TIMES} holds no times: `cargo xtask fit --measure` measures some");
