@@ -70,15 +70,6 @@ impl Direct {
     }
 }
 
-/// Rows of both operands: to pack many short ones takes longer than few long ones.
-fn rows(shape: &ConvShape) -> f64 {
-    let rows = |channels: usize, [depth, height]: [usize; 2]| channels as f64 * depth as f64 * height as f64;
-    let [depth, height, _] = shape.axes();
-    let of_image = rows(shape.in_channels(), [depth.input, height.input])
-        + rows(shape.out_channels(), [depth.output, height.output]);
-    shape.batch() as f64 * of_image
-}
-
 /// Whether the operands lie as a kernel reads them.
 fn can_read<T: Element>(kernel: &Kernel, problem: &WeightGradient<'_, T>) -> bool {
     match kernel {
@@ -144,7 +135,7 @@ impl<T: Element> Backend<T> for Direct {
             }
             Op::BiasGradient | Op::Forward => (delta, delta, 1, ""),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: rows(shape), tasks, kernel }
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
     /// A product of the weight gradient is rounded once itself where multiply-adds are not fused, then takes part in the
