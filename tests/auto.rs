@@ -119,15 +119,11 @@ fn no_backend_left_is_an_error_and_nothing_is_written() {
 
 #[test]
 fn a_call_with_less_room_goes_to_a_backend_that_fits() {
-    let auto = Auto::<f32>::new().forbid(&["naive"]);
     let layer = shape(LAYER);
-    let bytes = auto.scratch_len(WEIGHTS, &layer) * 4;
-    let explanation = auto.explain(WEIGHTS, &layer);
-    let least = explanation.candidates.iter().filter(|c| c.refusal.is_none()).map(|c| c.workspace).min().unwrap();
-    assert!(least < bytes, "{explanation}");
     let (input, delta) = (vec![1.0; 2 * 16 * 28 * 28], vec![1.0; 2 * 16 * 28 * 28]);
     let mut gradient = vec![0.0; layer.weights_len()];
-    let mut within = |limit: usize| {
+    let mut within = |auto: &Auto<f32>, limit: usize| {
+        gradient.fill(7.0);
         let problem = WeightGradient::new(
             &layer,
             View::nchw(&input, &layer.input_dims()).unwrap(),
@@ -135,12 +131,20 @@ fn a_call_with_less_room_goes_to_a_backend_that_fits() {
             ViewMut::nchw(&mut gradient, &layer.weights_dims()).unwrap(),
             Update::overwrite(),
         );
-        auto.execute_within(Problem::WeightGradient(problem.unwrap()), limit)
+        let outcome = auto.execute_within(Problem::WeightGradient(problem.unwrap()), limit);
+        (outcome, gradient[4])
     };
-    assert_eq!(within(bytes), Ok(()));
-    assert_eq!(within(least), Ok(()));
-    assert!(matches!(within(least - 1), Err(Error::ScratchLimit { .. })));
-    assert_eq!(gradient[4], 2.0 * 28.0 * 28.0);
+    let auto = Auto::<f32>::new().allow(&["direct", "naive"]);
+    assert_eq!(auto.choose(WEIGHTS, &layer).unwrap().name(), "direct");
+    let bytes = auto.scratch_len(WEIGHTS, &layer) * 4;
+    assert!(bytes > 0);
+    assert_eq!(within(&auto, bytes), (Ok(()), 2.0 * 28.0 * 28.0));
+    assert_eq!(within(&auto, 0), (Ok(()), 2.0 * 28.0 * 28.0));
+    let (outcome, untouched) = within(&Auto::<f32>::new().allow(&["direct"]), bytes - 1);
+    assert_eq!(
+        (outcome, untouched),
+        (Err(Error::ScratchLimit { backend: "direct", needed: bytes, limit: bytes - 1 }), 7.0)
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ fn scratch_one_element_short_is_refused_and_nothing_written() {
     for text in ["mb2ic20ih8oc20oh8kh3ph1", "mb1ic2ih30oc3oh30kh5ph2"] {
         let shape: ConvShape = text.parse().unwrap();
         let layer = Layer::<f64>::contiguous(shape, || 1.0);
-        for backend in every_backend::<f64>() {
+        // The chooser goes to a backend that needs less.
+        for backend in every_backend::<f64>().into_iter().filter(|backend| backend.name() != "auto") {
             for op in OPS.into_iter().filter(|&op| backend.supports(op, &shape).is_ok()) {
                 let Some(short) = backend.scratch_len(op, &shape).checked_sub(1) else { continue };
                 some_backend_needs_scratch = true;

@@ -190,7 +190,9 @@ mod tests {
     fn a_kernel_beyond_the_input_has_a_dash() {
         let mut out = Vec::new();
         let shape = ConvShape::conv2d(1, 1, [8, 8], 1, [11, 11]).build();
-        Race::new().row(&mut out, 11, [shape]).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap().trim_end(), format!("    11x11{:>15}", "-"));
+        let race = Race::new();
+        race.row(&mut out, 11, [shape]).unwrap();
+        let width = race.cell_width();
+        assert_eq!(String::from_utf8(out).unwrap().trim_end(), format!("    11x11{:>width$}", "-"));
     }
 }
