@@ -1,6 +1,6 @@
 //! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! Six kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
+//! Seven kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
 //!
 //! - [`plain`]: the definition as loops; for problems so small that nothing is worth preparing.
 //! - [`slide`]: positions in lanes, nothing packed; for depthwise convolutions and images of few channels whose rows lie
