@@ -13,7 +13,7 @@ pub(crate) mod winograd;
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;
-use crate::problem::{BiasGradient, Forward, Problem, Update, WeightGradient};
+use crate::problem::{BiasGradient, Forward, InputGradient, Problem, Update, WeightGradient};
 use crate::shape::ConvShape;
 use crate::tensor::{View, ViewMut};
 
@@ -36,6 +36,19 @@ impl Default for Cost {
     /// Nothing, in one piece.
     fn default() -> Cost {
         Cost { flops: 0.0, bytes: 0.0, loops: 0.0, tasks: 1, kernel: "" }
+    }
+}
+
+impl Cost {
+    /// Of problems that are computed one after the other.
+    pub(crate) fn sum(costs: impl Iterator<Item = Cost>) -> Cost {
+        costs.fold(Cost::default(), |sum, cost| Cost {
+            flops: sum.flops + cost.flops,
+            bytes: sum.bytes + cost.bytes,
+            loops: sum.loops + cost.loops,
+            tasks: sum.tasks.max(cost.tasks),
+            kernel: cost.kernel,
+        })
     }
 }
 
@@ -208,6 +221,25 @@ pub trait Backend<T: Element>: Send + Sync {
     ) -> Result<(), Error> {
         let problem = Forward::new(shape, input, weights, bias, output)?;
         self.execute_within(Problem::Forward(problem), usize::MAX)
+    }
+
+    /// `gradient = scale * dE/do`, or `+=`: the gradient of the error with respect to the layer's input, which is the error that
+    /// arrives at the layer before.
+    ///
+    /// Dimensions are [`ConvShape::weights_dims`], [`ConvShape::output_dims`] for `delta`, [`ConvShape::input_dims`].
+    ///
+    /// # Errors
+    /// As [`weight_gradient`](Self::weight_gradient).
+    fn input_gradient(
+        &self,
+        shape: &ConvShape,
+        weights: View<'_, T>,
+        delta: View<'_, T>,
+        gradient: ViewMut<'_, T>,
+        update: Update<T>,
+    ) -> Result<(), Error> {
+        let problem = InputGradient::new(shape, weights, delta, gradient, update)?;
+        self.execute_within(Problem::InputGradient(problem), usize::MAX)
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Op {
     BiasGradient,
     /// `x = w * o + b`: the layer itself.
     Forward,
+    /// `dE/do`: the error that arrives at the layer before, whose output is this layer's input.
+    InputGradient,
 }
 
 impl fmt::Display for Op {
@@ -20,6 +22,7 @@ impl fmt::Display for Op {
             Op::WeightGradient => "weight gradient",
             Op::BiasGradient => "bias gradient",
             Op::Forward => "forward pass",
+            Op::InputGradient => "input gradient",
         })
     }
 }

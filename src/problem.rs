@@ -52,6 +52,8 @@ pub enum Problem<'a, T> {
     BiasGradient(BiasGradient<'a, T>),
     /// The layer's output from its input and weights.
     Forward(Forward<'a, T>),
+    /// `dE/do` from the layer's weights and delta.
+    InputGradient(InputGradient<'a, T>),
 }
 
 impl<'a, T: Element> Problem<'a, T> {
@@ -61,6 +63,7 @@ impl<'a, T: Element> Problem<'a, T> {
             Problem::WeightGradient(_) => Op::WeightGradient,
             Problem::BiasGradient(_) => Op::BiasGradient,
             Problem::Forward(_) => Op::Forward,
+            Problem::InputGradient(_) => Op::InputGradient,
         }
     }
 
@@ -70,6 +73,7 @@ impl<'a, T: Element> Problem<'a, T> {
             Problem::WeightGradient(p) => p.shape,
             Problem::BiasGradient(p) => p.shape,
             Problem::Forward(p) => p.shape,
+            Problem::InputGradient(p) => p.shape,
         }
     }
 }
@@ -148,6 +152,7 @@ pub struct Forward<'a, T> {
     pub(crate) weights: View<'a, T>,
     pub(crate) bias: Option<&'a [T]>,
     pub(crate) output: ViewMut<'a, T>,
+    pub(crate) update: Update<T>,
 }
 
 impl<'a, T: Element> Forward<'a, T> {
@@ -169,13 +174,53 @@ impl<'a, T: Element> Forward<'a, T> {
         if let Some(bias) = bias.filter(|b| b.len() != shape.out_channels()) {
             return Err(Error::Length { argument: "bias", given: bias.len(), expected: shape.out_channels() });
         }
-        Ok(Forward { shape, input, weights, bias, output })
+        Ok(Forward { shape, input, weights, bias, output, update: Update::overwrite() })
     }
 
-    /// Shape, input, weights, bias and output, for a backend outside this crate.
+    /// The same with `output = scale * (w * o + b)` or `+=`, as of two branches of a network that meet.
+    pub fn updating(self, update: Update<T>) -> Self {
+        Forward { update, ..self }
+    }
+
+    /// Shape, input, weights, bias, output and update, for a backend outside this crate.
     #[expect(clippy::type_complexity, reason = "the operands in the order of the constructor")]
-    pub fn into_parts(self) -> (&'a ConvShape, View<'a, T>, View<'a, T>, Option<&'a [T]>, ViewMut<'a, T>) {
-        (self.shape, self.input, self.weights, self.bias, self.output)
+    pub fn into_parts(self) -> (&'a ConvShape, View<'a, T>, View<'a, T>, Option<&'a [T]>, ViewMut<'a, T>, Update<T>) {
+        (self.shape, self.input, self.weights, self.bias, self.output, self.update)
+    }
+}
+
+/// Operands of the input gradient: `gradient[n,ic,i] = sum weights[oc,ic,k] * delta[n,oc,o]` over all `o` and `k` with
+/// `o*stride + k*dilation - padding = i`.
+#[derive(Debug)]
+pub struct InputGradient<'a, T> {
+    pub(crate) shape: &'a ConvShape,
+    pub(crate) weights: View<'a, T>,
+    pub(crate) delta: View<'a, T>,
+    pub(crate) gradient: ViewMut<'a, T>,
+    pub(crate) update: Update<T>,
+}
+
+impl<'a, T: Element> InputGradient<'a, T> {
+    /// Checks the operands' dimensions against the shape's `weights_dims`, `output_dims` and `input_dims`.
+    ///
+    /// # Errors
+    /// [`Error::Dims`] for the first operand that does not fit.
+    pub fn new(
+        shape: &'a ConvShape,
+        weights: View<'a, T>,
+        delta: View<'a, T>,
+        gradient: ViewMut<'a, T>,
+        update: Update<T>,
+    ) -> Result<Self, Error> {
+        weights.expect_dims("weights", shape.rank() + 2, weights_dims5(shape))?;
+        delta.expect_dims("delta", shape.rank() + 2, output_dims5(shape))?;
+        gradient.expect_dims("gradient", shape.rank() + 2, input_dims5(shape))?;
+        Ok(InputGradient { shape, weights, delta, gradient, update })
+    }
+
+    /// Shape, weights, delta, gradient and update, for a backend outside this crate.
+    pub fn into_parts(self) -> (&'a ConvShape, View<'a, T>, View<'a, T>, ViewMut<'a, T>, Update<T>) {
+        (self.shape, self.weights, self.delta, self.gradient, self.update)
     }
 }
 

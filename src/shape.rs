@@ -81,6 +81,13 @@ impl Axis {
         (o * self.stride + tap * self.dilation) as isize - self.padding as isize
     }
 
+    /// The output that meets input position `i` at `tap`, if there is one.
+    #[inline]
+    pub(crate) fn output_at(&self, i: usize, tap: usize) -> Option<usize> {
+        let distance = (i + self.padding).checked_sub(tap * self.dilation)?;
+        (distance.is_multiple_of(self.stride) && distance / self.stride < self.output).then(|| distance / self.stride)
+    }
+
     /// Zeros after the input that outputs read; negative when trailing input positions are read by no output.
     pub fn padding_end(&self) -> isize {
         ((self.output - 1) * self.stride + self.extent()) as isize - (self.input + self.padding) as isize
@@ -166,6 +173,11 @@ impl ConvShape {
     /// Number of output positions of one channel of one image.
     pub fn output_positions(&self) -> usize {
         self.axes.iter().map(|a| a.output).product()
+    }
+
+    /// A layer from this one's output to its input, along the given axes.
+    pub(crate) fn transposed(&self, axes: [Axis; 3]) -> ConvShape {
+        ConvShape { in_channels: self.out_channels, out_channels: self.in_channels, axes, ..*self }
     }
 
     /// A number that tells most shapes apart: sums of the sizes that differ between the layers of a network, one after the other

@@ -142,6 +142,16 @@ impl Geometry {
         self.origin.wrapping_add_signed(offset)
     }
 
+    /// Of one dimension, `len` positions, `step` apart, from `first` on.
+    fn every(mut self, axis: usize, first: usize, step: usize, len: usize) -> Geometry {
+        debug_assert!(first + (len - 1) * step < self.dims[axis], "positions beyond the dimension");
+        // Wrapping: the stride of a dimension of length 1 may be anything.
+        self.origin = self.origin.wrapping_add_signed(self.strides[axis].wrapping_mul(first.cast_signed()));
+        self.strides[axis] = self.strides[axis].wrapping_mul(step.cast_signed());
+        self.dims[axis] = len;
+        self
+    }
+
     /// The dimensions as the caller gave them.
     fn given_dims(&self) -> Vec<usize> {
         let mut dims = self.dims[..self.rank.min(2)].to_vec();
@@ -244,6 +254,11 @@ impl<'a, T: Copy> View<'a, T> {
         self.data[self.index(position)]
     }
 
+    /// Of one of the five dimensions, `len` positions, `step` apart, from `first` on.
+    pub(crate) fn every(self, axis: usize, first: usize, step: usize, len: usize) -> View<'a, T> {
+        View { geometry: self.geometry.every(axis, first, step, len), ..self }
+    }
+
     /// The elements at `from` and at every `step` positions along the last dimension; the caller knows when to stop.
     #[inline]
     pub(crate) fn walk(&self, from: [usize; 5], step: usize) -> impl Iterator<Item = T> + use<'a, T> {
@@ -309,6 +324,39 @@ impl<'a, T: Copy> ViewMut<'a, T> {
     pub fn at_mut(&mut self, position: [usize; 5]) -> &mut T {
         let index = self.index(position);
         &mut self.data[index]
+    }
+
+    /// The same view for a while.
+    pub(crate) fn reborrow(&mut self) -> ViewMut<'_, T> {
+        ViewMut { data: self.data, geometry: self.geometry }
+    }
+
+    /// Of one of the five dimensions, `len` positions, `step` apart, from `first` on.
+    pub(crate) fn every(self, axis: usize, first: usize, step: usize, len: usize) -> ViewMut<'a, T> {
+        ViewMut { geometry: self.geometry.every(axis, first, step, len), ..self }
+    }
+
+    /// Writes the same value everywhere.
+    pub(crate) fn fill(&mut self, value: T) {
+        let ([n, c, d, h, w], [sn, sc, sd, sh, sw]) = (self.dims5(), self.strides5());
+        let first = self.index([0; 5]);
+        // The axes from the largest stride to the smallest, so that runs are as long as they can be.
+        let mut axes = [(n, sn), (c, sc), (d, sd), (h, sh), (w, sw)];
+        axes.sort_unstable_by_key(|&(_, stride)| std::cmp::Reverse(stride.unsigned_abs()));
+        let [outermost, inner @ ..] = axes;
+        let runs = Runs::new(inner);
+        for i in 0..outermost.0 {
+            let first = first.wrapping_add_signed(outermost.1.wrapping_mul(i.cast_signed()));
+            runs.for_each(0..inner.iter().map(|axis| axis.0).product(), |offset, len| {
+                let start = first.wrapping_add_signed(offset);
+                if runs.stride() == 1 {
+                    return self.data[start..start + len].fill(value);
+                }
+                for x in 0..len {
+                    self.data[start.wrapping_add_signed(x.cast_signed() * runs.stride())] = value;
+                }
+            });
+        }
     }
 
     /// Splits the view at a position of its first dimension, where memory allows: the two parts must not interleave.

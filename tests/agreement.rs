@@ -55,13 +55,11 @@ fn agrees_to_the_last_bit<T: Registered>(case: &Case) {
     let layer = Layer::<T>::new(case.shape, &case.operands, || random.integer(INTEGER));
     for op in OPS {
         let dims = result_dims(&case.shape, op);
-        let update = match op {
-            Op::Forward => Update::overwrite(),
-            _ => Update { scale: T::from_f64(case.scale), accumulate: case.accumulate },
-        };
+        let update = Update { scale: T::from_f64(case.scale), accumulate: case.accumulate };
         let sums = layer.sums(op);
         // A sum of whole numbers below 2^24 is exact in f32 in any order; a factor of at most 4 remains for the update.
-        let terms = case.shape.terms().max(case.shape.group_in_channels() * case.shape.taps()) + 1;
+        let channels = case.shape.group_in_channels().max(case.shape.group_out_channels());
+        let terms = case.shape.terms().max(channels * case.shape.taps()) + 1;
         assert!(terms * INTEGER * INTEGER < 1 << 22, "the shape generator makes sums too large to be exact");
 
         let before = Operand::<T>::result(&dims, &case.result, || random.integer(INTEGER));
@@ -131,6 +129,7 @@ proptest! {
             }
             if !["direct", "winograd", "winograd-2x2", "fft"].contains(&backend.name()) {
                 prop_assert_eq!(backend.supports(Op::Forward, &shape), Ok(()));
+                prop_assert_eq!(backend.supports(Op::InputGradient, &shape), Ok(()));
             }
         }
     }
@@ -144,6 +143,7 @@ fn bounds_are_not_looser_than_a_plain_sum() {
     for op in OPS {
         let terms = match op {
             Op::Forward => shape.group_in_channels() * shape.taps(),
+            Op::InputGradient => shape.group_out_channels() * shape.taps(),
             _ => shape.terms(),
         };
         for backend in exact_backends::<f32>(op, &shape) {

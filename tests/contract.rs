@@ -58,7 +58,7 @@ fn the_same_bits_in_a_hundred_runs() {
     let mut random = Random::new(8);
     let layer = Layer::<f32>::contiguous(shape, || random.real());
     let pool = ThreadPoolBuilder::new().num_threads(4).build().unwrap();
-    for op in [Op::WeightGradient, Op::BiasGradient] {
+    for op in OPS {
         for backend in able_backends::<f32>(op, &shape) {
             let first = bits(&layer.compute(&*backend, op));
             for _ in 1..100 {
@@ -103,7 +103,7 @@ fn updates_overwrite_accumulate_and_scale() {
     let shape: ConvShape = "mb2ic17ih6oc19oh6kh3ph1".parse().unwrap();
     let mut random = Random::new(10);
     let layer = Layer::<f32>::contiguous(shape, || random.integer(3));
-    for op in [Op::WeightGradient, Op::BiasGradient] {
+    for op in OPS {
         for backend in exact_backends::<f32>(op, &shape) {
             let dims = result_dims(&shape, op);
             let once = layer.compute(&*backend, op);

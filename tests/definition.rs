@@ -2,7 +2,7 @@
 //!
 //! It is held against numbers worked out by hand, against a second writing of the sum that shares nothing with it, and
 //! against two properties that define a gradient: the change of the error under a change of each weight, and the
-//! adjoint identity `<forward(x, w, b), delta> = <w, dW> + <b, dB>`. The published worked example is asked of every
+//! adjoint identities `<forward(x, w, b), delta> = <w, dW> + <b, dB>` and `<forward(x, w, 0), delta> = <x, dX>`. The published worked example is asked of every
 //! backend.
 
 mod reference;
@@ -118,6 +118,19 @@ fn three_dimensions_find_a_single_meeting_by_hand() {
     assert_eq!(gradient(&shape, &input, &delta), expected);
 }
 
+#[test]
+fn the_input_gradient_of_a_strided_dilated_layer_by_hand() {
+    // The windows of the forward pass begin at -2 and 1, their taps are 2 apart: outputs 0 and 1 read (_, 0) and (1, 3).
+    let shape = ConvShape::conv1d(1, 1, 5, 1, 2).stride(3).dilation(2).padding_begin_end(2, 1).build().unwrap();
+    let (weights, delta, mut gradient) = ([2.0, 7.0], [10.0, 100.0], [f64::NAN; 5]);
+    let [weights, delta] = [&weights, &delta].map(|operand| View::nchw(operand, &[1, 1, 2]).unwrap());
+    for backend in able_backends::<f64>(Op::InputGradient, &shape) {
+        let result = ViewMut::nchw(&mut gradient, &[1, 1, 5]).unwrap();
+        backend.input_gradient(&shape, weights, delta, result, Update::overwrite()).unwrap();
+        assert_eq!(gradient, [70.0, 200.0, 0.0, 700.0, 0.0], "{}", backend.description());
+    }
+}
+
 /// The sum in another writing: the input is copied into its padding, and nothing is left out of the loops.
 fn gradient_over_padded_copy(layer: &Layer<f64>) -> Vec<f64> {
     let shape = &layer.shape;
@@ -203,6 +216,19 @@ proptest! {
             half_squared_error(&layer, &target)
         });
         prop_assert_eq!((above - below) / 2.0, bias_gradient[i]);
+
+        let input_gradient = layer.compute(&*convgrad::reference(), Op::InputGradient);
+        let input = layer.input.values();
+        for _ in 0..3 {
+            let i = random.below(input.len());
+            let [above, below] = [1.0, -1.0].map(|step| {
+                let mut moved = input.iter().enumerate().map(|(j, x)| if i == j { x + step } else { *x });
+                let mut layer = layer.clone();
+                layer.input = Operand::new(&shape.input_dims(), &Arrangement::NCHW, || moved.next().unwrap());
+                half_squared_error(&layer, &target)
+            });
+            prop_assert_eq!((above - below) / 2.0, input_gradient[i]);
+        }
     }
 
     /// Whole numbers again: the identity holds to the last bit.
@@ -214,5 +240,7 @@ proptest! {
         let weights = dot(&layer.compute(&*convgrad::reference(), Op::WeightGradient), &layer.weights.values());
         let bias = dot(&layer.compute(&*convgrad::reference(), Op::BiasGradient), &layer.bias);
         prop_assert_eq!(forward, weights + bias);
+        let input = dot(&layer.compute(&*convgrad::reference(), Op::InputGradient), &layer.input.values());
+        prop_assert_eq!(forward, input + bias);
     }
 }

@@ -30,6 +30,7 @@ impl Accuracy {
         let plain_loop = |terms: usize| SLACK * RANDOM_WALK * (terms as f64 + 4.0).sqrt();
         match self {
             Accuracy::PlainLoop if op == Op::Forward => plain_loop(shape.group_in_channels() * shape.taps() + 1),
+            Accuracy::PlainLoop if op == Op::InputGradient => plain_loop(shape.group_out_channels() * shape.taps()),
             Accuracy::PlainLoop => plain_loop(shape.terms()),
             Accuracy::AtMost(relative) => relative / T::UNIT_ROUNDOFF,
             Accuracy::Any => f64::INFINITY,

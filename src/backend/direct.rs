@@ -104,10 +104,10 @@ impl<T: Element> Backend<T> for Direct {
     fn supports(&self, op: Op, _: &ConvShape) -> Result<(), Unsupported> {
         match op {
             Op::WeightGradient | Op::BiasGradient => Ok(()),
-            Op::Forward => Err(Unsupported {
+            Op::Forward | Op::InputGradient => Err(Unsupported {
                 backend: "direct",
                 op,
-                reason: "its kernels are written for gradients",
+                reason: "its kernels are written for gradients of weights",
                 remedy: "use `im2col` or `naive`",
             }),
         }
@@ -117,7 +117,7 @@ impl<T: Element> Backend<T> for Direct {
         match op {
             Op::WeightGradient if plain::suits(shape) => 0,
             Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
-            Op::BiasGradient | Op::Forward => 0,
+            Op::BiasGradient | Op::Forward | Op::InputGradient => 0,
         }
     }
 
@@ -133,7 +133,7 @@ impl<T: Element> Backend<T> for Direct {
                 let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
                 (flops, elements, plan.tasks(shape), plan.name())
             }
-            Op::BiasGradient | Op::Forward => (delta, delta, 1, ""),
+            Op::BiasGradient | Op::Forward | Op::InputGradient => (delta, delta, 1, ""),
         };
         Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
@@ -146,7 +146,7 @@ impl<T: Element> Backend<T> for Direct {
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let chain = match op {
             Op::WeightGradient => self.recall::<T>(shape).longest_chain(shape),
-            Op::BiasGradient | Op::Forward => return bias::bias_error_bound::<T>(shape),
+            Op::BiasGradient | Op::Forward | Op::InputGradient => return bias::bias_error_bound::<T>(shape),
         };
         let roundings = 1.0 + chain as f64;
         (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(shape.terms() as f64)
@@ -172,7 +172,7 @@ impl<T: Element> Backend<T> for Direct {
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.
-            Problem::Forward(_) => unreachable!("direct does not compute the forward pass"),
+            problem => unreachable!("direct does not compute the {}", problem.op()),
         }
     }
 }

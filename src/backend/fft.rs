@@ -94,7 +94,7 @@ impl<T: Element> Backend<T> for Fft {
         match op {
             Op::WeightGradient => refusal(shape).map_or(Ok(()), refuse),
             Op::BiasGradient => Ok(()),
-            Op::Forward => refuse(("it is written for gradients", "use `im2col` or `naive`")),
+            _ => refuse(("it is written for gradients of weights", "use `im2col` or `naive`")),
         }
     }
 
@@ -152,7 +152,7 @@ impl<T: Element> Backend<T> for Fft {
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.
-            Problem::Forward(_) => unreachable!("fft does not compute the forward pass"),
+            problem => unreachable!("fft does not compute the {}", problem.op()),
         }
     }
 }

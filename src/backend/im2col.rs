@@ -3,7 +3,7 @@
 //! ```text
 //! unfolded[(ic,k), (n,o)] = input[n, ic, o*stride + k*dilation - padding]
 //! dW[oc, (ic,k)]          = sum_(n,o)  delta[oc, (n,o)] * unfolded[(ic,k), (n,o)]        for each group
-//! x[oc, (n,o)]            = sum_(ic,k) w[oc, (ic,k)] * unfolded[(ic,k), (n,o)] + b[oc]
+//! x[oc, (n,o)]            = sum_(ic,k) w[oc, (ic,k)] * unfolded[(ic,k), (n,o)] + b[oc]     and so the input gradient
 //! ```
 //!
 //! ```text
@@ -38,6 +38,7 @@ mod unfold;
 
 use super::{Backend, Cost};
 use crate::bias::{bias_error_bound, bias_gradient};
+use crate::correlation::{for_each_correlation, phase_shapes};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
@@ -71,10 +72,8 @@ impl<T: Element> Backend<T> for Im2col {
         match op {
             Op::WeightGradient => GradientPlan::new(shape).scratch_len(),
             Op::BiasGradient => 0,
-            Op::Forward => {
-                let plan = ForwardPlan::new(shape);
-                shape.weights_len() + plan.tasks * plan.task_len()
-            }
+            Op::Forward => ForwardPlan::scratch_len(shape),
+            Op::InputGradient => phase_shapes(shape).map(|phase| ForwardPlan::scratch_len(&phase)).max().unwrap_or(0),
         }
     }
 
@@ -86,6 +85,9 @@ impl<T: Element> Backend<T> for Im2col {
         let outputs = (shape.terms() * shape.out_channels()) as f64;
         if op == Op::BiasGradient {
             return Cost { flops: outputs, bytes: outputs * size, ..Cost::default() };
+        }
+        if op == Op::InputGradient {
+            return Cost::sum(phase_shapes(shape).map(|phase| Backend::<T>::cost(self, Op::Forward, &phase)));
         }
         let blocking = Blocking::new(shape);
         let tiled = |n: usize| n.next_multiple_of(8) as f64;
@@ -128,7 +130,8 @@ impl<T: Element> Backend<T> for Im2col {
     /// order of summing `n` products errs by more than `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013),
     /// which is less for short sums.
     ///
-    /// A forward pass is summed likewise over its rows, and adding the bias rounds once more.
+    /// A forward pass is summed likewise over its rows, and adding the bias rounds once more. Every input's gradient is an output
+    /// of one such pass.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let bound = |roundings: usize, terms: usize| {
             let roundings = roundings as f64;
@@ -150,6 +153,9 @@ impl<T: Element> Backend<T> for Im2col {
                 let Blocking { all_rows, rows, row_blocks, .. } = Blocking::new(shape);
                 bound(2 + rows.min(SUM_BLOCK) + row_blocks * rows.div_ceil(SUM_BLOCK), all_rows + 1)
             }
+            Op::InputGradient => phase_shapes(shape)
+                .map(|phase| Backend::<T>::error_bound(self, Op::Forward, &phase))
+                .fold(0.0, f64::max),
         }
     }
 
@@ -157,7 +163,8 @@ impl<T: Element> Backend<T> for Im2col {
         match problem {
             Problem::WeightGradient(problem) => weight_gradient(problem, scratch),
             Problem::BiasGradient(problem) => bias_gradient(problem),
-            Problem::Forward(problem) => forward(problem, scratch),
+            Problem::Forward(problem) => forward(problem.into(), scratch),
+            Problem::InputGradient(problem) => for_each_correlation(problem, |pass| forward(pass, scratch)),
         }
     }
 }

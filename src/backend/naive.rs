@@ -1,7 +1,9 @@
 //! The definition, written as loops: the reference every other backend is judged by.
 //!
 //! ```text
-//! dW[oc,ic,k] = sum_n sum_o  delta[n,oc,o] * input[n, ic of oc's group, o*stride + k*dilation - padding]
+//! dW[oc,ic,k]    = sum_n sum_o     delta[n,oc,o] * input[n, ic of oc's group, o*stride + k*dilation - padding]
+//! x[n,oc,o]      = sum_ic sum_k    w[oc,ic,k] * input[n, ic of oc's group, o*stride + k*dilation - padding] + b[oc]
+//! dInput[n,ic,i] = sum_oc sum_k    w[oc,ic,k] * delta[n,oc,o]         over the o with o*stride + k*dilation - padding = i
 //! ```
 //!
 //! Deviations from the plain definition:
@@ -17,7 +19,7 @@ use super::{Backend, Cost};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
-use crate::problem::{BiasGradient, Forward, Problem, WeightGradient};
+use crate::problem::{BiasGradient, Forward, InputGradient, Problem, WeightGradient};
 use crate::shape::{ConvShape, positions};
 
 /// See the [module](self).
@@ -55,6 +57,7 @@ impl<T: Element> Backend<T> for Naive {
                 (2.0 * lines * widths, lines * columns + shape.weights_len() as f64 * images)
             }
             Op::Forward => (shape.flops(), outputs),
+            Op::InputGradient => (shape.flops(), shape.flops() / 2.0),
         };
         Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1, kernel: "" }
     }
@@ -66,6 +69,7 @@ impl<T: Element> Backend<T> for Naive {
         let terms = match op {
             Op::WeightGradient | Op::BiasGradient => shape.terms(),
             Op::Forward => shape.group_in_channels() * shape.taps(),
+            Op::InputGradient => shape.group_out_channels() * shape.taps(),
         };
         1.0 + (terms as f64 + 2.0) * f64::UNIT_ROUNDOFF / T::UNIT_ROUNDOFF * 1.01
     }
@@ -80,6 +84,7 @@ impl<T: Element> Backend<T> for Naive {
             Problem::WeightGradient(problem) => weight_gradient(problem),
             Problem::BiasGradient(problem) => bias_gradient(problem),
             Problem::Forward(problem) => forward(problem),
+            Problem::InputGradient(problem) => input_gradient(problem),
         }
     }
 }
@@ -125,7 +130,7 @@ fn bias_gradient<T: Element>(problem: BiasGradient<'_, T>) {
 }
 
 fn forward<T: Element>(problem: Forward<'_, T>) {
-    let Forward { shape, input, weights, bias, mut output } = problem;
+    let Forward { shape, input, weights, bias, mut output, update } = problem;
     for n in 0..shape.batch() {
         for oc in 0..shape.out_channels() {
             for [od, oh, ow] in positions(shape.axes().map(|a| 0..a.output)) {
@@ -142,7 +147,30 @@ fn forward<T: Element>(problem: Forward<'_, T>) {
                         }
                     }
                 }
-                *output.at_mut([n, oc, od, oh, ow]) = T::from_f64(sum);
+                update.apply(output.at_mut([n, oc, od, oh, ow]), T::Acc::from_f64(sum));
+            }
+        }
+    }
+}
+
+fn input_gradient<T: Element>(problem: InputGradient<'_, T>) {
+    let InputGradient { shape, weights, delta, mut gradient, update } = problem;
+    let axes = shape.axes();
+    for n in 0..shape.batch() {
+        for channel in 0..shape.in_channels() {
+            let (group, ic) = (channel / shape.group_in_channels(), channel % shape.group_in_channels());
+            for position in positions(axes.map(|a| 0..a.input)) {
+                let mut sum = 0.0;
+                for tap in shape.tap_positions() {
+                    let output = [0, 1, 2].map(|i| axes[i].output_at(position[i], tap[i]));
+                    let ([Some(od), Some(oh), Some(ow)], [kd, kh, kw]) = (output, tap) else { continue };
+                    for oc in (0..shape.group_out_channels()).map(|oc| group * shape.group_out_channels() + oc) {
+                        let (weight, delta) = (weights.at([oc, ic, kd, kh, kw]), delta.at([n, oc, od, oh, ow]));
+                        sum += weight.to_f64() * delta.to_f64();
+                    }
+                }
+                let [id, ih, iw] = position;
+                update.apply(gradient.at_mut([n, channel, id, ih, iw]), T::Acc::from_f64(sum));
             }
         }
     }

@@ -115,7 +115,7 @@ impl<T: Element> Backend<T> for Winograd {
         match op {
             Op::WeightGradient => refusal(shape).map_or(Ok(()), refuse),
             Op::BiasGradient => Ok(()),
-            Op::Forward => refuse(("its kernels are written for gradients", "use `im2col` or `naive`")),
+            _ => refuse(("its kernels are written for gradients of weights", "use `im2col` or `naive`")),
         }
     }
 
@@ -192,7 +192,7 @@ impl<T: Element> Backend<T> for Winograd {
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
             // `supports` refuses it.
-            Problem::Forward(_) => unreachable!("winograd does not compute the forward pass"),
+            problem => unreachable!("winograd does not compute the {}", problem.op()),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{Arrangement, Operand};
 use convgrad::{
-    Backend, BiasGradient, ConvShape, Element, Error, ErrorScale, Forward, Op, Problem, Update, View, WeightGradient,
-    reference,
+    Backend, BiasGradient, ConvShape, Element, Error, ErrorScale, Forward, InputGradient, Op, Problem, Update,
+    WeightGradient, reference,
 };
 
 /// All that a backend may compute.
-pub const OPS: [Op; 3] = [Op::WeightGradient, Op::BiasGradient, Op::Forward];
+pub const OPS: [Op; 4] = [Op::WeightGradient, Op::BiasGradient, Op::Forward, Op::InputGradient];
 
 /// All operands of one layer.
 #[derive(Debug, Clone)]
@@ -25,6 +25,7 @@ pub fn result_dims(shape: &ConvShape, op: Op) -> Vec<usize> {
         Op::WeightGradient => shape.weights_dims(),
         Op::BiasGradient => vec![shape.out_channels()],
         Op::Forward => shape.output_dims(),
+        Op::InputGradient => shape.input_dims(),
         other => panic!("the tests do not know the {other} yet"),
     }
 }
@@ -57,17 +58,19 @@ impl<T: Element> Layer<T> {
         }
     }
 
-    /// The checked problem that writes `result`; the forward pass knows no update.
+    /// The checked problem that writes `result`.
     pub fn problem<'a>(&'a self, op: Op, result: &'a mut Operand<T>, update: Update<T>) -> Problem<'a, T> {
-        let (input, delta, result) = (self.input.view(), self.delta.view(), result.view_mut());
+        let (input, weights, delta) = (self.input.view(), self.weights.view(), self.delta.view());
+        let result = result.view_mut();
         match op {
             Op::WeightGradient => {
                 WeightGradient::new(&self.shape, input, delta, result, update).map(Problem::WeightGradient)
             }
             Op::BiasGradient => BiasGradient::new(&self.shape, delta, result, update).map(Problem::BiasGradient),
-            Op::Forward => {
-                let weights: View<'_, T> = self.weights.view();
-                Forward::new(&self.shape, input, weights, Some(&self.bias), result).map(Problem::Forward)
+            Op::Forward => Forward::new(&self.shape, input, weights, Some(&self.bias), result)
+                .map(|problem| Problem::Forward(problem.updating(update))),
+            Op::InputGradient => {
+                InputGradient::new(&self.shape, weights, delta, result, update).map(Problem::InputGradient)
             }
             other => panic!("the tests do not know the {other} yet"),
         }

@@ -24,6 +24,7 @@ pub const ROOMS: &[&[&str]] = &[
     &["element"],
     &["partition"],
     &["problem"],
+    &["correlation"],
     &["bias"],
     &["write"],
     &["backend"],

@@ -1,24 +1,27 @@
-//! The forward pass: the output is halved into parts that do not interleave in memory, each computed by one task.
+//! The forward pass, which is the input gradient's as well: the output is halved into parts that do not interleave in memory,
+//! each computed by one task.
 
 use super::plan::{Blocking, ForwardPlan, Pieces};
 use super::unfold::{RowOrder, Unfolded, output_terms};
+use crate::correlation::{Correlation, Weights};
 use crate::element::Element;
 use crate::gemm::{Gemm, Matrix, MatrixMut};
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join};
-use crate::problem::Forward;
+use crate::problem::Update;
 use crate::shape::ConvShape;
-use crate::tensor::{View, ViewMut};
+use crate::tensor::{Runs, ViewMut};
 use std::ops::Range;
 
-pub(super) fn forward<T: Element>(problem: Forward<'_, T>, scratch: &mut [T::Acc]) {
-    let Forward { shape, input, weights, bias, output } = problem;
+pub(super) fn forward<T: Element>(problem: Correlation<'_, T>, scratch: &mut [T::Acc]) {
+    let Correlation { shape, input, weights, bias, output, update } = problem;
+    let shape = &shape;
     let plan = ForwardPlan::new(shape);
     let unfolded = Unfolded::new(shape, input);
     let pieces = Pieces::new(shape, plan.blocking.columns, unfolded.keeps_images_apart());
     let (weights_scratch, scratch) = scratch.split_at_mut(shape.weights_len());
     let weights = weight_matrix(shape, weights, unfolded.order, weights_scratch);
     let product =
-        Product { shape, blocking: plan.blocking, task_len: plan.task_len(), pieces, unfolded, weights, bias };
+        Product { shape, blocking: plan.blocking, task_len: plan.task_len(), pieces, unfolded, weights, bias, update };
     let part = Part { output, channels: 0..shape.out_channels(), terms: 0..shape.terms() };
     product.compute(part, &mut scratch[..plan.tasks * plan.task_len()], shape.flops());
 }
@@ -26,26 +29,29 @@ pub(super) fn forward<T: Element>(problem: Forward<'_, T>, scratch: &mut [T::Acc
 /// The weights as a matrix of out channels by rows: in place, or copied in the order of the rows.
 fn weight_matrix<'s, 'a: 's, T: Element>(
     shape: &ConvShape,
-    weights: View<'a, T>,
+    weights: Weights<'a, T>,
     order: RowOrder,
     scratch: &'s mut [T::Acc],
 ) -> Matrix<'s, T::Acc> {
-    let (channels, channel_stride) = (weights.dims5()[0], weights.strides5()[0]);
+    let (channels, group_channels) = (shape.out_channels(), shape.group_out_channels());
     let len = shape.group_in_channels() * shape.taps();
-    let rows = order.weight_rows(weights.dims5(), weights.strides5());
-    let in_place = rows.single(&(0..len)).zip(T::as_acc(weights.data()));
-    if let Some((offset, data)) = in_place {
-        let first = weights.index([0; 5]).wrapping_add_signed(offset);
-        return Matrix::new(data, first, [channels, len], [channel_stride, rows.stride()]);
+    let axes = shape.axes();
+    let taps = [0, 1, 2].map(|axis| (axes[axis].kernel, weights.taps[axis]));
+    let rows = order.runs((shape.group_in_channels(), weights.in_channel), taps);
+    let channel = Runs::new([(1, 0), (1, 0), (shape.groups(), weights.group), (group_channels, weights.out_channel)]);
+    let in_place = rows.single(&(0..len)).zip(channel.single(&(0..channels))).zip(T::as_acc(weights.data));
+    if let Some(((offset, _), data)) = in_place {
+        let first = weights.origin.wrapping_add_signed(offset);
+        return Matrix::new(data, first, [channels, len], [channel.stride(), rows.stride()]);
     }
     let flops = shape.weights_len() as f64 * ELEMENT_FLOPS;
     for_each_chunk(scratch, len, flops, |channel, copy| {
-        let first = weights.index([channel, 0, 0, 0, 0]);
+        let first = weights.index(channel / group_channels, channel % group_channels, 0);
         let mut copy = copy.iter_mut();
         rows.for_each(0..len, |offset, len| {
             let start = first.wrapping_add_signed(offset);
             for (i, copy) in copy.by_ref().take(len).enumerate() {
-                *copy = weights.data()[start.wrapping_add_signed(i as isize * rows.stride())].to_acc();
+                *copy = weights.data[start.wrapping_add_signed(i as isize * rows.stride())].to_acc();
             }
         });
     });
@@ -118,6 +124,7 @@ struct Product<'a, T: Element> {
     unfolded: Unfolded<'a, T>,
     weights: Matrix<'a, T::Acc>,
     bias: Option<&'a [T]>,
+    update: Update<T>,
 }
 
 impl<T: Element> Product<'_, T> {
@@ -181,7 +188,7 @@ impl<T: Element> Product<'_, T> {
                 let start = start.wrapping_add_signed(offset);
                 for (i, &sum) in product.by_ref().take(len).enumerate() {
                     let index = start.wrapping_add_signed(i as isize * runs.stride());
-                    part.output.data_mut()[index] = T::from_acc(sum + bias);
+                    self.update.apply(&mut part.output.data_mut()[index], sum + bias);
                 }
             });
         }
@@ -198,7 +205,7 @@ impl<T: Element> Product<'_, T> {
                 let index = start.wrapping_add_signed(i as isize * runs.stride());
                 let outputs = &mut part.output.data_mut()[index..index + sums.len()];
                 for ((output, &sum), channel) in outputs.iter_mut().zip(sums).zip(channels.clone()) {
-                    *output = T::from_acc(sum + self.bias(channel));
+                    self.update.apply(output, sum + self.bias(channel));
                 }
             }
         });

@@ -207,6 +207,12 @@ impl ForwardPlan {
     pub fn task_len(&self) -> usize {
         self.blocking.unfolded_len() + self.blocking.channels_len()
     }
+
+    /// Elements of scratch of all tasks, and of the weights.
+    pub fn scratch_len(shape: &ConvShape) -> usize {
+        let plan = ForwardPlan::new(shape);
+        shape.weights_len() + plan.tasks * plan.task_len()
+    }
 }
 
 #[cfg(test)]
