@@ -1,4 +1,4 @@
-//! The kernels of Winograd's weight gradient: channels in lanes.
+//! The kernels of Winograd's weight gradient: channels in lanes. The transform of the input is the [forward] pass's, too.
 //!
 //! ```text
 //! Transformed    out[i,j][tile] = M tile M^T, for the tiles of a band of positions      M is B^T, or G
@@ -8,6 +8,8 @@
 //!
 //! A tile's numbers lie a vector of channels each, so both passes of a map (down its columns, then along its rows) are
 //! plain arithmetic on vectors; between them the tile lies on the stack, in the L1 cache.
+
+pub(crate) mod forward;
 
 use super::Lane;
 use super::outer::{fits, multiply_add};
