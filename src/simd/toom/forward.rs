@@ -4,8 +4,9 @@
 //! x = A^T ((G w) * (B^T i))            G = V of three columns, A = V of as many as there are outputs, B = V^-1
 //! ```
 //!
-//! The points are those of the weight gradient, and so `B^T` is its. What is mapped least often is here the weights, once for
-//! all tiles, and so the factors `N_i` stand in `G`: the numbers of `A` and `B` are exact.
+//! The points are those of the weight gradient, and so `B^T` is its. Results of the one sum are the kernel of the other: these
+//! `G` and `A` are that pass's `A` and `G`. Mapped least often are here the weights, once for all tiles, and the factors `N_i`
+//! stand with them again: the numbers of `A` and `B` are exact.
 
 use super::{AT_FAR, AT_NEAR, AT_ZERO, COEFFICIENTS, FAR, FAR2, Lane, Linear, NEAR, NEAR2};
 use pulp::Simd;

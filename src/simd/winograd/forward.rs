@@ -21,11 +21,16 @@ use std::marker::PhantomData;
 /// and the sums of a register tile are interrupted seldom enough.
 pub(crate) const WIDTH: usize = 32;
 
+/// Input channels whose products are summed in registers before they are added to the sum of all.
+pub(crate) const PARTIAL: usize = 2 * WIDTH;
+
 /// Transforms the kernels of some pairs of channels.
 pub(crate) struct TransformedWeights<'a, L, T, const O: usize> {
     pub coefficients: [T; COEFFICIENTS],
     /// `[channel][tap][width]`
     pub weights: &'a [T],
+    /// Whether the last tap comes first.
+    pub is_reversed: bool,
     pub width: usize,
     /// From the first channel on: `[point][channel][width]`, `pitch` channels a point.
     pub out: &'a mut [T],
@@ -38,19 +43,23 @@ impl<L: Linear<TAPS, O>, T: Lane, const O: usize> WithSimd for TransformedWeight
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let TransformedWeights { coefficients, weights, width, out, pitch, .. } = self;
+        let TransformedWeights { coefficients, weights, is_reversed, width, out, pitch, .. } = self;
         let coefficients = in_all_lanes(simd, coefficients);
         let vectors = width / T::lanes::<S>();
         let out = T::as_vectors_mut::<S>(out).0;
         let kernels = T::as_vectors::<S>(weights).0.chunks_exact(TAPS * TAPS * vectors);
         for (channel, kernel) in kernels.enumerate() {
             for v in 0..vectors {
-                let points =
-                    on_both_axes::<L, T, S, TAPS, O>(simd, &coefficients, |i, j| kernel[(i * TAPS + j) * vectors + v]);
                 let out = &mut out[channel * vectors + v..];
-                for (point, vector) in points.as_flattened().iter().enumerate() {
-                    out[point * pitch * vectors] = *vector;
-                }
+                let load = |i: usize, j: usize| {
+                    let tap = i * TAPS + j;
+                    kernel[if is_reversed { TAPS * TAPS - 1 - tap } else { tap } * vectors + v]
+                };
+                on_both_axes::<L, T, S, TAPS, O>(simd, &coefficients, load, |i, points| {
+                    for (j, point) in points.into_iter().enumerate() {
+                        out[(i * O + j) * pitch * vectors] = point;
+                    }
+                });
             }
         }
     }
@@ -90,22 +99,33 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for SumChannels<'_, T, V,
             let vectors = &vectors[point * vectors_pitch..][..channels];
             for group in 0..self.groups {
                 let first = point * self.numbers_pitch + group * N;
-                let mut sums = [[T::splat(simd, T::default()); V]; N];
-                for (block, vectors) in vectors.chunks(WIDTH).enumerate() {
-                    let Some(tiles) = numbers[block * numbers_block + first..].first_chunk::<N>() else { continue };
-                    for (channel, vectors) in vectors.iter().enumerate().take(WIDTH) {
-                        let mut numbers = [T::default(); N];
-                        for n in 0..N {
-                            numbers[n] = tiles[n][channel];
-                        }
-                        multiply_add(simd, vectors, &numbers, &mut sums);
-                    }
-                }
-                // Constant bounds, so that the sums stay in registers.
                 let totals = &mut totals[point * self.sums_pitch + group * N..][..N];
-                for n in 0..N {
-                    for v in 0..V {
-                        totals[n][v] = sums[n][v];
+                for (part, vectors) in vectors.chunks(PARTIAL).enumerate() {
+                    let mut sums = [[T::splat(simd, T::default()); V]; N];
+                    for (block, vectors) in vectors.chunks(WIDTH).enumerate() {
+                        let block = part * (PARTIAL / WIDTH) + block;
+                        let Some(tiles) = numbers[block * numbers_block + first..].first_chunk::<N>() else { continue };
+                        for (channel, vectors) in vectors.iter().enumerate().take(WIDTH) {
+                            let mut numbers = [T::default(); N];
+                            for n in 0..N {
+                                numbers[n] = tiles[n][channel];
+                            }
+                            multiply_add(simd, vectors, &numbers, &mut sums);
+                        }
+                    }
+                    // Constant bounds, so that the sums stay in registers.
+                    if part == 0 {
+                        for n in 0..N {
+                            for v in 0..V {
+                                totals[n][v] = sums[n][v];
+                            }
+                        }
+                    } else {
+                        for n in 0..N {
+                            for v in 0..V {
+                                totals[n][v] = T::add(simd, totals[n][v], sums[n][v]);
+                            }
+                        }
                     }
                 }
             }
@@ -146,14 +166,15 @@ impl<L: Linear<I, O>, T: Lane, const I: usize, const O: usize> WithSimd for Outp
                 let tile = y / O * columns + x / O;
                 for (v, bias) in bias.iter().enumerate() {
                     let sums = &sums[tile * vectors + v..];
-                    let outputs =
-                        on_both_axes::<L, T, S, I, O>(simd, &coefficients, |i, j| sums[(i * I + j) * pitch * vectors]);
-                    for (i, outputs) in outputs.iter().enumerate().take(rows) {
-                        let out = &mut out[((y + i) * width + x) * vectors + v..];
-                        for (j, &output) in outputs.iter().enumerate().take(across) {
-                            out[j * vectors] = T::add(simd, output, *bias);
+                    let out = &mut out[(y * width + x) * vectors + v..];
+                    let load = |i: usize, j: usize| sums[(i * I + j) * pitch * vectors];
+                    on_both_axes::<L, T, S, I, O>(simd, &coefficients, load, |i, outputs| {
+                        if i < rows {
+                            for (j, &output) in outputs.iter().enumerate().take(across) {
+                                out[(i * width + j) * vectors] = T::add(simd, output, *bias);
+                            }
                         }
-                    }
+                    });
                 }
             }
         }

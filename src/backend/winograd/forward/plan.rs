@@ -5,7 +5,7 @@ use super::super::plan::{MAP_OPERATIONS, TileSize};
 use crate::shape::{ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::tile::Tile;
-use crate::simd::winograd::forward::WIDTH;
+use crate::simd::winograd::forward::{PARTIAL, WIDTH};
 use std::fmt;
 use std::ops::Range;
 
@@ -224,7 +224,8 @@ impl ForwardPlan {
         // addition, one of outputs an addition and two multiply-adds; a multiply-add rounds once or twice. All have two axes. The
         // product rounds once, and so does adding the bias.
         let maps = 2 * (4 + 5 + 5);
-        let roundings = (1 + maps + shape.group_in_channels() + 1) as f64;
+        let ics = shape.group_in_channels();
+        let roundings = (1 + maps + PARTIAL.min(ics) + ics.div_ceil(PARTIAL) + 1) as f64;
         self.size.forward_amplification().powi(2) * roundings / (1.0 - roundings * unit_roundoff).max(0.0)
     }
 }
@@ -264,5 +265,73 @@ impl fmt::Display for ForwardPlan {
         )?;
         write!(f, ", chunks of {} tiles, {} a pass", self.chunk_tiles(), self.pass.iter().product::<usize>())?;
         write!(f, ", {} output channels a panel", self.panel * self.oc_width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::positions;
+
+    const AVX512: Registers = Registers { lanes: 16, count: 32 };
+    const AVX2: Registers = Registers { lanes: 8, count: 16 };
+    const SCALAR: Registers = Registers { lanes: 1, count: 16 };
+
+    const SHAPES: [&str; 8] = [
+        "mb8ic64ih56oc64oh56kh3ph1",
+        "mb8ic512ih7oc512oh7kh3ph1",
+        "mb8ic512ih28oc512oh28kh3ph1",
+        "mb64ic64ih224oc64oh224kh3ph1",
+        "mb1ic16iw30000ih3oc16ow29998oh1kh3",
+        "mb8g16ic256ih14oc256oh14kh3ph1",
+        "mb1ic8ih3oc8oh1kh3",
+        "mb2ic2048ih7oc2048oh7kh3ph1",
+    ];
+
+    #[test]
+    fn telling_shapes_get_the_tiles_made_for_them() {
+        for (shape, size, tiles, chunk) in [
+            ("mb8ic64ih56oc64oh56kh3ph1", TileSize::Four, [8, 14, 14], [1, 4, 14]),
+            ("mb8ic512ih7oc512oh7kh3ph1", TileSize::Four, [8, 2, 2], [8, 2, 2]),
+            // Images are whole in a chunk, or rows are, and they are cut evenly.
+            ("mb8ic16ih28oc16oh28kh3ph1", TileSize::Four, [8, 7, 7], [1, 7, 7]),
+            ("mb1ic16iw520ih4oc16ow520oh4kh3ph1", TileSize::Four, [1, 1, 130], [1, 1, 44]),
+            // A tile of two wastes nothing here, and takes 16 products where a tile of four takes 36.
+            ("mb32ic64ih4oc64oh2kh3", TileSize::Two, [32, 1, 1], [32, 1, 1]),
+        ] {
+            let plan = ForwardPlan::new(&shape.parse().unwrap(), AVX512, 4);
+            assert_eq!((plan.size, plan.tiles, plan.chunk), (size, tiles, chunk), "{shape}");
+        }
+    }
+
+    #[test]
+    fn passes_hold_every_tile_once_and_scratch_is_bounded() {
+        for text in SHAPES {
+            let shape: ConvShape = text.parse().unwrap();
+            for (registers, element) in [(AVX512, 4), (AVX2, 4), (AVX2, 8), (SCALAR, 8)] {
+                let plan = ForwardPlan::new(&shape, registers, element);
+                let mut seen = vec![0; plan.tiles.iter().product()];
+                for pass in plan.passes() {
+                    assert!((0..3).all(|axis| pass[axis].len() <= plan.pass[axis]), "{text}: {plan}");
+                    for [image, row, column] in positions(plan.tiles_of(&pass)) {
+                        seen[(image * plan.tiles[1] + row) * plan.tiles[2] + column] += 1;
+                    }
+                }
+                assert!(seen.iter().all(|&times| times == 1), "{text}: {plan}");
+                assert!(plan.chunk_tiles() <= CHUNK, "{text}: {plan}");
+                let [tiles, weights, _] = plan.lens(&shape).map(|len| len * element);
+                // As many chunks, or blocks of channels, as fit, and at least one.
+                assert!(tiles <= PASS_BYTES.max(plan.chunk_len(&shape) * element), "{text}: {tiles}");
+                assert!(weights <= PANEL_BYTES.max(plan.weights_block_len(&shape) * element), "{text}: {weights}");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_begin_where_their_channels_do() {
+        let shape: ConvShape = "mb2g3ic48ih22iw13oc120kh3ph1".parse().unwrap();
+        let plan = ForwardPlan::new(&shape, AVX512, 4);
+        let firsts: Vec<_> = (0..=plan.all_blocks(&shape)).map(|block| plan.first_channel(&shape, block)).collect();
+        assert_eq!(firsts, [0, 32, 40, 72, 80, 112, 120]);
     }
 }
