@@ -215,8 +215,7 @@ impl<T: Element> Auto<T> {
             _ if limits.reproducible => None,
             Policy::Estimate => None,
             Policy::RememberedOnly => Some(None),
-            // The candidates are timed on weight gradients, which alone differ from backend to backend.
-            Policy::Measure(budget) => Some((op == Op::WeightGradient).then_some(budget)),
+            Policy::Measure(budget) => Some(Some(budget)),
         };
         let Some(budget) = measures else {
             return (candidates, Some((estimated, Rule::Estimated)));
@@ -230,7 +229,7 @@ impl<T: Element> Auto<T> {
         let mut rule = Rule::Remembered;
         if let (false, Some(budget)) = (is_known, budget) {
             rule = Rule::Measured;
-            if !self.measure(&key, shape, &mut candidates, shortest, &budget) {
+            if !self.measure(op, &key, shape, &mut candidates, shortest, &budget) {
                 rule = Rule::BudgetSpent;
             }
         }
@@ -245,6 +244,7 @@ impl<T: Element> Auto<T> {
     /// Times the plausible candidates and remembers it, if the budget allows.
     fn measure(
         &self,
+        op: Op,
         key: &WisdomKey,
         shape: &ConvShape,
         candidates: &mut [Candidate],
@@ -256,7 +256,7 @@ impl<T: Element> Auto<T> {
         let backends: Vec<&dyn Backend<T>> = plausible.iter().map(|&i| &*self.backends[i]).collect();
         let predicted: f64 = plausible.iter().filter_map(|&i| candidates[i].predicted_ms).sum();
         let predicted = Duration::try_from_secs_f64(predicted / 1e3).unwrap_or(Duration::MAX);
-        let times = tune::milliseconds(shape, self.layout, self.threads, &backends, predicted, budget);
+        let times = tune::milliseconds(op, shape, self.layout, self.threads, &backends, predicted, budget);
         for (&index, &ms) in plausible.iter().zip(times.iter().flatten()) {
             candidates[index].measured_ms = Some(ms);
             self.wisdom().insert(key.clone(), candidates[index].backend, ms);

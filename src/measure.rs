@@ -14,7 +14,7 @@ mod peak;
 mod processor;
 mod together;
 
-pub use backends::{Temperature, weight_gradients};
+pub use backends::{Temperature, passes};
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use cache::{Cache, Caches};
 pub use cold::interleaved_cold;

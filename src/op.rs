@@ -16,6 +16,26 @@ pub enum Op {
     InputGradient,
 }
 
+impl Op {
+    /// All of them, the weight gradient first.
+    pub const ALL: [Op; 4] = [Op::WeightGradient, Op::BiasGradient, Op::Forward, Op::InputGradient];
+
+    /// The word for it in tables and commands: `wgrad`, `bgrad`, `forward`, `dgrad`.
+    ///
+    /// ```
+    /// use convgrad::Op;
+    /// assert_eq!(Op::ALL.map(Op::name), ["wgrad", "bgrad", "forward", "dgrad"]);
+    /// ```
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::WeightGradient => "wgrad",
+            Op::BiasGradient => "bgrad",
+            Op::Forward => "forward",
+            Op::InputGradient => "dgrad",
+        }
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -4,6 +4,7 @@ use super::explanation::Candidate;
 use crate::backend::Backend;
 use crate::element::Element;
 use crate::measure::{self, Temperature};
+use crate::op::Op;
 use crate::shape::ConvShape;
 use crate::tensor::Layout;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,6 +45,7 @@ pub(super) fn is_plausible(candidate: &Candidate, shortest: f64) -> bool {
 ///
 /// `predicted` is how long a call of all of them is thought to take.
 pub(super) fn milliseconds<T: Element>(
+    op: Op,
     shape: &ConvShape,
     layout: Layout,
     threads: usize,
@@ -59,7 +61,7 @@ pub(super) fn milliseconds<T: Element>(
     let begin = Instant::now();
     // Warming up and finding the length of a sample take a share as well.
     let min_time = allowed.div_f64(2.0 * backends.len() as f64);
-    let measure = || measure::weight_gradients(shape, layout, backends, min_time, Temperature::Warm);
+    let measure = || measure::passes(op, shape, layout, backends, min_time, Temperature::Warm);
     let timings = if rayon::current_num_threads() == threads {
         measure()
     } else {

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::element::Element;
 use crate::error::Error;
 use crate::op::Op;
-use crate::problem::{Problem, Update, WeightGradient};
+use crate::problem::{BiasGradient, Forward, InputGradient, Problem, Update, WeightGradient};
 use crate::shape::{ConvShape, saturating_product};
 use crate::tensor::{Layout, View, ViewMut};
 use std::time::Duration;
@@ -20,54 +20,79 @@ pub enum Temperature {
     Cold,
 }
 
-/// How long each backend takes for the weight gradient of a shape, sampled in turns for `min_time` each, on operands of its
-/// own in this memory order and with scratch that is allocated beforehand.
+/// How long each backend takes for a pass of a layer, sampled in turns for `min_time` each, on operands of its own, of which
+/// input, output and delta are in this memory order, and with scratch that is allocated beforehand.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for the first backend that does not compute it, and [`Error::OutOfMemory`].
 ///
 /// ```
 /// use convgrad::measure::{self, Temperature};
-/// use convgrad::{Backend, Layout};
+/// use convgrad::{Backend, Layout, Op};
 /// use std::time::Duration;
 ///
 /// let backends = convgrad::backends::<f32>();
 /// let first: &dyn Backend<f32> = &*backends[0];
 /// let shape = "mb1ic4ih8oc4kh5".parse()?;
 /// let millisecond = Duration::from_millis(1);
-/// let times = measure::weight_gradients(&shape, Layout::Nchw, &[first], millisecond, Temperature::Warm)?;
+/// let times =
+///     measure::passes(Op::WeightGradient, &shape, Layout::Nchw, &[first], millisecond, Temperature::Warm)?;
 /// assert!(times[0].best > 0.0);
 /// # Ok::<(), convgrad::Error>(())
 /// ```
-pub fn weight_gradients<T: Element>(
+pub fn passes<T: Element>(
+    op: Op,
     shape: &ConvShape,
     layout: Layout,
     backends: &[&dyn Backend<T>],
     min_time: Duration,
     temperature: Temperature,
 ) -> Result<Vec<Timing>, Error> {
-    let op = Op::WeightGradient;
     for backend in backends {
         backend.supports(op, shape)?;
     }
-    let [input_dims, delta_dims, dims] = [shape.input_dims(), shape.output_dims(), shape.weights_dims()];
+    let (input_dims, weights_dims, output_dims) = (shape.input_dims(), shape.weights_dims(), shape.output_dims());
+    let bias_dims = vec![shape.out_channels()];
+    // What is read, each with its memory order; weights keep theirs.
+    let usual = Layout::Nchw;
+    let (read, (written, order)) = match op {
+        Op::WeightGradient => (vec![(&input_dims, layout), (&output_dims, layout)], (&weights_dims, usual)),
+        Op::BiasGradient => (vec![(&output_dims, layout)], (&bias_dims, usual)),
+        Op::Forward => {
+            (vec![(&input_dims, layout), (&weights_dims, usual), (&bias_dims, usual)], (&output_dims, layout))
+        }
+        Op::InputGradient => (vec![(&weights_dims, usual), (&output_dims, layout)], (&input_dims, layout)),
+    };
     let scratch_lens = backends.iter().map(|backend| backend.scratch_len(op, shape));
-    expect_room::<T>([&input_dims, &delta_dims], shape.weights_len(), scratch_lens)?;
+    expect_room::<T>(read.iter().map(|&(dims, _)| &**dims), written, scratch_lens)?;
 
     let mut seed = 0;
-    let (input, delta) = (numbers::<T>(&input_dims, &mut seed)?, numbers::<T>(&delta_dims, &mut seed)?);
-    let (input, delta) = (View::new(&input, &input_dims, layout)?, View::new(&delta, &delta_dims, layout)?);
-    let strides = Layout::Nchw.strides(&dims);
+    let data = read.iter().map(|(dims, _)| numbers::<T>(dims, &mut seed)).collect::<Result<Vec<_>, _>>()?;
+    let operands = data.iter().zip(&read).map(|(data, &(dims, layout))| View::new(data, dims, layout));
+    let operands = operands.collect::<Result<Vec<_>, _>>()?;
+    let strides = order.strides(written);
     let mut calls = Vec::new();
     for &backend in backends {
-        let mut gradient = filled(shape.weights_len(), T::default)?;
+        let mut result = filled(written.iter().product(), T::default)?;
         let mut scratch = filled(backend.scratch_len(op, shape), T::Acc::default)?;
-        let (dims, strides) = (&dims, &strides);
+        let (operands, strides) = (&operands, &strides);
         let mut call = move || {
             // Strides are given, since a view that computes its own allocates: much, beside the smallest problems.
-            let gradient = ViewMut::strided(&mut gradient, dims, strides, 0)?;
-            let problem = WeightGradient::new(shape, input, delta, gradient, Update::overwrite())?;
-            backend.execute(Problem::WeightGradient(problem), &mut scratch)
+            let result = ViewMut::strided(&mut result, written, strides, 0)?;
+            let update = Update::overwrite();
+            let problem = match (op, &operands[..]) {
+                (Op::WeightGradient, &[input, delta]) => {
+                    Problem::WeightGradient(WeightGradient::new(shape, input, delta, result, update)?)
+                }
+                (Op::InputGradient, &[weights, delta]) => {
+                    Problem::InputGradient(InputGradient::new(shape, weights, delta, result, update)?)
+                }
+                (Op::Forward, &[input, weights, bias]) => {
+                    Problem::Forward(Forward::new(shape, input, weights, Some(bias.data()), result)?)
+                }
+                (_, operands) => Problem::BiasGradient(BiasGradient::new(shape, operands[0], result, update)?),
+            };
+            backend.execute(problem, &mut scratch)
         };
         // What could be refused was refused above: here are the operands, and scratch of the length asked for.
         calls.push(move || call().unwrap_or_else(|error| unreachable!("{error}")));
@@ -79,13 +104,14 @@ pub fn weight_gradients<T: Element>(
 }
 
 /// Refuses early what cannot be held all at once: an allocator that promises each part may kill the program over the sum.
-fn expect_room<T: Element>(
-    operands: [&[usize]; 2],
-    weights: usize,
+fn expect_room<'d, T: Element>(
+    operands: impl Iterator<Item = &'d [usize]>,
+    result: &[usize],
     scratch_lens: impl ExactSizeIterator<Item = usize>,
 ) -> Result<(), Error> {
-    let results = weights.saturating_mul(scratch_lens.len());
-    let elements = operands.map(|dims| saturating_product(dims.iter().copied())).into_iter().chain([results]);
+    let len = |dims: &[usize]| saturating_product(dims.iter().copied());
+    let results = len(result).saturating_mul(scratch_lens.len());
+    let elements = operands.map(len).chain([results]);
     let bytes = |elements: usize, size: usize| elements.saturating_mul(size);
     let bytes = elements
         .map(|elements| bytes(elements, size_of::<T>()))
@@ -119,9 +145,11 @@ mod tests {
     #[test]
     fn what_no_memory_holds_is_refused() {
         let shape: ConvShape = "mb1ic64iw100000000000000oc64ow100000000000000kw1".parse().unwrap();
-        let refused =
-            weight_gradients::<f32>(&shape, Layout::Nchw, &[&Naive], Duration::from_millis(1), Temperature::Warm);
-        assert!(matches!(refused, Err(Error::OutOfMemory { .. })), "{refused:?}");
+        for op in [Op::WeightGradient, Op::BiasGradient, Op::Forward, Op::InputGradient] {
+            let millisecond = Duration::from_millis(1);
+            let refused = passes::<f32>(op, &shape, Layout::Nchw, &[&Naive], millisecond, Temperature::Warm);
+            assert!(matches!(refused, Err(Error::OutOfMemory { .. })), "{op}: {refused:?}");
+        }
     }
 
     #[test]

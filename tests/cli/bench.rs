@@ -42,6 +42,19 @@ fn expect_columns(option: &str) {
 }
 
 #[test]
+fn bench_times_every_pass() {
+    let folder = Folder::new();
+    for pass in ["wgrad", "bgrad", "forward", "dgrad"] {
+        let output =
+            folder.convgrad(&format!("bench mb1ic2ih6oc2kh3sh2 --csv --min-time 0.001 --pass {pass} --backend im2col"));
+        assert_success(&output);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let row = text.lines().nth(1).expect("a row");
+        assert!(row.starts_with(&format!("im2col,{pass},nchw,mb1ic2ih6oc2kh3sh2,")), "{text}");
+    }
+}
+
+#[test]
 fn bench_marks_one_winner_a_shape() {
     let output =
         Folder::new().convgrad("bench mb1ic1ih5oc1kh2 mb1ic2ih6oc2kh3 --min-time 0.002 --layout nhwc --dtype f64");

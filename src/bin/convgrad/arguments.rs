@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Auto, Backend, ConvShape, Isa, Layout, NamedShape, Registered};
+use convgrad::{Auto, Backend, ConvShape, Isa, Layout, NamedShape, Op, Registered};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -129,7 +129,7 @@ fn known_backend(name: &str) -> Result<String, convgrad::Error> {
     Ok(name.to_owned())
 }
 
-/// Memory order of input and delta.
+/// Memory order of input, output and delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LayoutName {
     /// Channels before positions
@@ -152,6 +152,35 @@ impl LayoutName {
         match self {
             LayoutName::Nchw => Layout::Nchw,
             LayoutName::Nhwc => Layout::Nhwc,
+        }
+    }
+}
+
+/// A pass of the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pass {
+    /// The gradient with respect to the weights
+    #[value(alias = "weight-gradient")]
+    Wgrad,
+    /// The gradient with respect to the bias
+    #[value(alias = "bias-gradient")]
+    Bgrad,
+    /// The layer itself
+    #[value(alias = "fprop")]
+    Forward,
+    /// The gradient with respect to the input
+    #[value(alias = "input-gradient")]
+    Dgrad,
+}
+
+impl Pass {
+    /// The library's word for it.
+    pub fn op(self) -> Op {
+        match self {
+            Pass::Wgrad => Op::WeightGradient,
+            Pass::Bgrad => Op::BiasGradient,
+            Pass::Forward => Op::Forward,
+            Pass::Dgrad => Op::InputGradient,
         }
     }
 }
@@ -199,6 +228,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
     fn only_positive_times_are_times() {
@@ -206,6 +236,15 @@ mod tests {
         for text in ["nan", "NaN", "0", "-1", "inf", "1e300", "", "1s"] {
             assert!(seconds(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pass_is_called_as_in_the_results() {
+        for pass in Pass::value_variants() {
+            let value = pass.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), pass.op().name());
+        }
+        assert_eq!(Pass::value_variants().len(), Op::ALL.len());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `convgrad backends`: what there is to choose from on this processor, and how each would go about a problem.
 
-use crate::arguments::{BackendList, Dtype, Task, Tasks};
+use crate::arguments::{BackendList, Dtype, Pass, Task, Tasks};
 use crate::table::{self, Column};
 use anyhow::Result;
 use convgrad::{Backend, ConvShape, Isa, Layout, Op, Registered};
@@ -27,7 +27,7 @@ EXAMPLES
   convgrad backends mb8ic64ih56oc64kh3ph1
   convgrad backends --set resnet50 --backend direct --isa avx2
 
-With problems: the scratch each backend needs for the weight gradient, the operations it executes in units of the \
+With problems: the scratch each backend needs for the pass, the operations it executes in units of the \
 nominal ones, the bytes it moves, the constant of its error bound, and its plan, if it makes one.")]
 pub struct BackendsOptions {
     #[command(flatten)]
@@ -35,6 +35,10 @@ pub struct BackendsOptions {
 
     #[command(flatten)]
     backends: BackendList,
+
+    /// The pass of the layer
+    #[arg(long, value_enum, default_value = "wgrad")]
+    pass: Pass,
 
     /// Number type
     #[arg(long, value_enum, default_value = "f32")]
@@ -44,15 +48,21 @@ pub struct BackendsOptions {
 /// Prints what backends there are, or what they would do with the problems given.
 pub fn run(options: &BackendsOptions) -> Result<()> {
     let out = &mut io::stdout().lock();
+    let (op, backends) = (options.pass.op(), &options.backends);
     match (&options.tasks, options.dtype) {
         (None, _) => list(options, out),
-        (Some(tasks), Dtype::F32) => Ok(explain(&tasks.read()?, &options.backends.select::<f32>(Layout::Nchw), out)?),
-        (Some(tasks), Dtype::F64) => Ok(explain(&tasks.read()?, &options.backends.select::<f64>(Layout::Nchw), out)?),
+        (Some(tasks), Dtype::F32) => Ok(explain(op, &tasks.read()?, &backends.select::<f32>(Layout::Nchw), out)?),
+        (Some(tasks), Dtype::F64) => Ok(explain(op, &tasks.read()?, &backends.select::<f64>(Layout::Nchw), out)?),
     }
 }
 
 /// What each backend spends on each problem, and its plan.
-fn explain<T: Registered>(tasks: &[Task], backends: &[Box<dyn Backend<T>>], out: &mut dyn Write) -> io::Result<()> {
+fn explain<T: Registered>(
+    op: Op,
+    tasks: &[Task],
+    backends: &[Box<dyn Backend<T>>],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let width = backends.iter().map(|backend| backend.name().len()).max().unwrap_or(0);
     let columns = ["scratch MiB", "flops x", "moved MiB", "error bound"].map(|title| Column::new(title, 0));
     let columns: Vec<_> =
@@ -61,7 +71,6 @@ fn explain<T: Registered>(tasks: &[Task], backends: &[Box<dyn Backend<T>>], out:
         writeln!(out, "{text}")?;
         table::write_titles(out, &columns)?;
         for backend in backends {
-            let op = Op::WeightGradient;
             if let Err(refusal) = backend.supports(op, shape) {
                 let plan = format!("unsupported: {}; {}", refusal.reason, refusal.remedy);
                 let [scratch, flops, moved, bound] = ["-"; 4].map(str::to_owned);
@@ -93,7 +102,7 @@ fn list(options: &BackendsOptions, out: &mut dyn Write) -> Result<()> {
     // The registry holds the same backends for f64.
     for backend in options.backends.select::<f32>(Layout::Nchw) {
         writeln!(out, "\n{}: {}", backend.name(), backend.description())?;
-        for op in [Op::WeightGradient, Op::BiasGradient, Op::Forward] {
+        for op in Op::ALL {
             writeln!(out, "    {:16} {}", op.to_string(), support(&*backend, op)?)?;
         }
     }

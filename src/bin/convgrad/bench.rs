@@ -1,6 +1,6 @@
 //! `convgrad bench`: backends timed beside each other on the same operands.
 
-use crate::arguments::{self, BackendList, Dtype, LayoutName, Task, Tasks, Threads};
+use crate::arguments::{self, BackendList, Dtype, LayoutName, Pass, Task, Tasks, Threads};
 use crate::data;
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
@@ -18,6 +18,7 @@ EXAMPLES
   convgrad bench mb8ic64ih56oc64kh3ph1
   convgrad bench -f shapes.txt --backend direct,im2col --threads 1 --layout nhwc
   convgrad bench --set resnet50,vgg16 --csv > times.csv
+  convgrad bench --set resnet50 --pass dgrad
 
 Rates count two operations per tap, channel pair and output position, padding included, whatever a backend executes: \
 a backend that leaves the padding out can exceed the peak. The peak is that of this processor's fused multiply-adds \
@@ -32,7 +33,11 @@ pub struct BenchOptions {
     #[command(flatten)]
     backends: BackendList,
 
-    /// Memory order of input and delta
+    /// The pass of the layer
+    #[arg(long, value_enum, default_value = "wgrad")]
+    pass: Pass,
+
+    /// Memory order of input, output and delta
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
 
@@ -70,6 +75,7 @@ pub fn run(options: &BenchOptions) -> Result<()> {
 }
 
 fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
+    let op = options.pass.op();
     let backends = options.backends.select::<T>(options.layout.layout());
     let out = &mut io::stdout();
     let report = Report::begin::<T>(options, &backends, out)?;
@@ -81,7 +87,7 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
         progress.tick();
         let mut able = Vec::new();
         for backend in &backends {
-            match backend.supports(Op::WeightGradient, &task.shape) {
+            match backend.supports(op, &task.shape) {
                 Ok(()) => able.push(&**backend),
                 // Of all backends there are, some refuse many shapes; that is worth a line only where one was asked for.
                 Err(_) if !options.backends.names(backend.name()) => {}
@@ -89,14 +95,13 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
             }
         }
         let temperature = if options.cold { Temperature::Cold } else { Temperature::Warm };
-        let timings =
-            measure::weight_gradients(&task.shape, options.layout.layout(), &able, options.min_time, temperature)
-                .map_err(|error| match error {
-                    Error::OutOfMemory { bytes } => data::too_large(bytes as f64),
-                    other => other.into(),
-                })
-                .with_context(|| format!("SHAPE {}", task.text))?;
-        let plan = |backend: &dyn Backend<T>| backend.plan(Op::WeightGradient, &task.shape).filter(|_| options.verbose);
+        let timings = measure::passes(op, &task.shape, options.layout.layout(), &able, options.min_time, temperature)
+            .map_err(|error| match error {
+                Error::OutOfMemory { bytes } => data::too_large(bytes as f64),
+                other => other.into(),
+            })
+            .with_context(|| format!("SHAPE {}", task.text))?;
+        let plan = |backend: &dyn Backend<T>| backend.plan(op, &task.shape).filter(|_| options.verbose);
         let results: Vec<_> = able.iter().zip(timings).map(|(&b, timing)| (b.name(), timing, plan(b))).collect();
         progress.suspend(|| report.write(task, &results, out))?;
         progress.inc(1);
@@ -107,7 +112,7 @@ fn bench<T: Registered>(options: &BenchOptions, tasks: &[Task]) -> Result<()> {
 
 /// How results are printed.
 enum Report {
-    Csv { layout: LayoutName, threads: usize },
+    Csv { op: Op, layout: LayoutName, threads: usize },
     Table { columns: [Column; 6], peak: f64 },
 }
 
@@ -121,7 +126,7 @@ impl Report {
         let threads = rayon::current_num_threads();
         if options.csv {
             writeln!(out, "backend,pass,layout,shape,threads,best_ms,median_ms,gflops")?;
-            return Ok(Report::Csv { layout: options.layout, threads });
+            return Ok(Report::Csv { op: options.pass.op(), layout: options.layout, threads });
         }
         let isa = options.backends.isa();
         let peak = measure::peak_flops::<T>(isa);
@@ -148,10 +153,10 @@ impl Report {
         for (name, Timing { best, median, .. }, plan) in results {
             let rate = flops / best;
             match self {
-                Report::Csv { layout, threads } => {
-                    let (layout, shape) = (layout.name(), csv_field(&task.text));
+                Report::Csv { op, layout, threads } => {
+                    let (pass, layout, shape) = (op.name(), layout.name(), csv_field(&task.text));
                     let [best, median, gflops] = [milliseconds(*best), milliseconds(*median), gigaflops(rate)];
-                    writeln!(out, "{name},wgrad,{layout},{shape},{threads},{best},{median},{gflops}")?;
+                    writeln!(out, "{name},{pass},{layout},{shape},{threads},{best},{median},{gflops}")?;
                 }
                 Report::Table { columns, peak } => {
                     let mark = if *best == fastest { "* " } else { "" };

@@ -1,7 +1,7 @@
 //! `convgrad choose`: which backend is chosen for a problem, out of which, and why.
 
 use crate::CheckFailed;
-use crate::arguments::{self, Dtype, LayoutName, Task, Tasks, Threads};
+use crate::arguments::{self, Dtype, LayoutName, Pass, Task, Tasks, Threads};
 use anyhow::{Result, ensure};
 use convgrad::auto::{Accuracy, Budget, Candidate, Explanation, Policy, Wisdom};
 use convgrad::{Auto, Isa, Op, Registered};
@@ -13,7 +13,11 @@ use std::time::Duration;
 /// What a choice is made for and within which limits.
 #[derive(clap::Args)]
 pub struct Limits {
-    /// Memory order of input and delta
+    /// The pass of the layer
+    #[arg(long, value_enum, default_value = "wgrad")]
+    pass: Pass,
+
+    /// Memory order of input, output and delta
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
 
@@ -50,6 +54,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The pass of the layer.
+    pub fn op(&self) -> Op {
+        self.pass.op()
+    }
+
     /// The number type.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -138,7 +147,7 @@ fn choose<T: Registered>(options: &ChooseOptions, tasks: &[Task]) -> Result<()> 
     let out = &mut io::stdout();
     let mut without = 0;
     for Task { text, shape } in tasks {
-        let explanation = auto.explain(Op::WeightGradient, shape);
+        let explanation = auto.explain(options.limits.op(), shape);
         without += usize::from(explanation.choice.is_none());
         match options.json {
             true => writeln!(out, "{}", json::<T>(text, &explanation, &options.limits))?,

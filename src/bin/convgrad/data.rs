@@ -1,14 +1,27 @@
 //! Memory that may be refused, and the numbers put into it: the same ones in every run.
 
 use anyhow::{Result, anyhow};
-use convgrad::{ConvShape, Element};
+use convgrad::{Backend, ConvShape, Element, Layout, Op, Update, View, ViewMut};
 
-/// Input and delta of a problem, in whatever memory order they are then read.
+/// What the passes of a layer read, in whatever memory order it is then read.
 pub struct Operands<T> {
     /// Elements of the layer's input.
     pub input: Vec<T>,
     /// Elements of the error arriving at its output.
     pub delta: Vec<T>,
+    /// Its weights.
+    pub weights: Vec<T>,
+    /// One number for each output channel.
+    pub bias: Vec<T>,
+}
+
+/// Terms of the sum behind one entry of the result of a pass.
+fn terms(op: Op, shape: &ConvShape) -> usize {
+    match op {
+        Op::Forward => shape.group_in_channels() * shape.taps() + 1,
+        Op::InputGradient => shape.group_out_channels() * shape.taps(),
+        _ => shape.terms(),
+    }
 }
 
 impl<T: Element> Operands<T> {
@@ -18,20 +31,21 @@ impl<T: Element> Operands<T> {
         Operands::of(shape, || T::from_f64(random.uniform()))
     }
 
-    /// Small integers whose products sum up exactly: no partial sum of one gradient entry exceeds `1/u`, up to which
+    /// Small integers whose products sum up exactly: no partial sum of one entry of the result exceeds `1/u`, up to which
     /// `T` has all integers.
     ///
-    /// Where a gradient entry has too many terms even for factors of 1, most deltas are 0.
-    pub fn integers(shape: &ConvShape) -> Result<Operands<T>> {
+    /// Where an entry has too many terms even for factors of 1, most deltas and weights are 0.
+    pub fn integers(op: Op, shape: &ConvShape) -> Result<Operands<T>> {
         let mut random = Random::new();
-        let budget = 1.0 / T::UNIT_ROUNDOFF / shape.terms() as f64;
+        let budget = 1.0 / T::UNIT_ROUNDOFF / terms(op, shape) as f64;
         let largest = budget.sqrt().floor().clamp(1.0, 4.0);
         let mut operands = Operands::of(shape, || T::from_f64(random.integer(largest)))?;
         if budget < 1.0 {
             // Half of what fits, so that chance does not exceed it: by then the terms kept are millions.
             let kept = budget / 2.0;
-            for delta in operands.delta.iter_mut().filter(|_| random.uniform().abs() >= kept) {
-                *delta = T::default();
+            let thinned = operands.delta.iter_mut().chain(&mut operands.weights);
+            for number in thinned.filter(|_| random.uniform().abs() >= kept) {
+                *number = T::default();
             }
         }
         Ok(operands)
@@ -41,6 +55,8 @@ impl<T: Element> Operands<T> {
         Ok(Operands {
             input: filled(shape.input_dims().iter().product(), &mut number)?,
             delta: filled(shape.output_dims().iter().product(), &mut number)?,
+            weights: filled(shape.weights_len(), &mut number)?,
+            bias: filled(shape.out_channels(), &mut number)?,
         })
     }
 
@@ -50,7 +66,46 @@ impl<T: Element> Operands<T> {
             let mut numbers = numbers.iter().map(|x| change(x.to_f64()));
             filled(numbers.len(), || numbers.next().unwrap_or_default())
         };
-        Ok(Operands { input: mapped(&self.input)?, delta: mapped(&self.delta)? })
+        let [input, delta] = [mapped(&self.input)?, mapped(&self.delta)?];
+        Ok(Operands { input, delta, weights: mapped(&self.weights)?, bias: mapped(&self.bias)? })
+    }
+
+    /// The result of a pass, written over NaN: an entry the backend leaves out cannot pass.
+    pub fn compute(&self, backend: &dyn Backend<T>, op: Op, shape: &ConvShape, layout: Layout) -> Result<Vec<T>> {
+        let mut result = filled(result_len(op, shape), || T::from_f64(f64::NAN))?;
+        let input = View::new(&self.input, &shape.input_dims(), layout)?;
+        let delta = View::new(&self.delta, &shape.output_dims(), layout)?;
+        let weights = View::nchw(&self.weights, &shape.weights_dims())?;
+        let update = Update::overwrite();
+        match op {
+            Op::BiasGradient => {
+                backend.bias_gradient(shape, delta, ViewMut::nchw(&mut result, &[shape.out_channels()])?, update)?;
+            }
+            Op::Forward => {
+                let output = ViewMut::new(&mut result, &shape.output_dims(), layout)?;
+                backend.forward(shape, input, weights, Some(&self.bias), output)?;
+            }
+            Op::InputGradient => {
+                let gradient = ViewMut::new(&mut result, &shape.input_dims(), layout)?;
+                backend.input_gradient(shape, weights, delta, gradient, update)?;
+            }
+            _ => {
+                let gradient = ViewMut::nchw(&mut result, &shape.weights_dims())?;
+                backend.weight_gradient(shape, input, delta, gradient, update)?;
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// Elements of the result of a pass.
+pub fn result_len(op: Op, shape: &ConvShape) -> usize {
+    let len = |dims: Vec<usize>| dims.iter().product();
+    match op {
+        Op::BiasGradient => shape.out_channels(),
+        Op::Forward => len(shape.output_dims()),
+        Op::InputGradient => len(shape.input_dims()),
+        _ => shape.weights_len(),
     }
 }
 
@@ -127,7 +182,7 @@ mod tests {
     /// The largest sum of magnitudes any gradient entry can meet.
     fn largest_sum(shape: &str) -> f64 {
         let shape: ConvShape = shape.parse().unwrap();
-        let operands = Operands::<f32>::integers(&shape).unwrap();
+        let operands = Operands::<f32>::integers(Op::WeightGradient, &shape).unwrap();
         let largest = operands.input.iter().fold(0.0, |m, x| x.abs().max(m)) as f64;
         assert!(operands.delta.iter().any(|&x| x != 0.0));
         largest * operands.delta.iter().map(|x| f64::from(x.abs())).sum::<f64>()

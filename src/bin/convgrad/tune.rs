@@ -4,8 +4,8 @@ use crate::arguments::{self, Dtype, Task, Tasks};
 use crate::choose::Limits;
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
+use convgrad::Registered;
 use convgrad::auto::{Budget, Policy, Wisdom};
-use convgrad::{Op, Registered};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn tune<T: Registered>(options: &TuneOptions, tasks: &[Task], path: &Path) -> Re
     for Task { text, shape } in tasks {
         progress.set_message(text.clone());
         progress.tick();
-        let explanation = auto.explain(Op::WeightGradient, shape);
+        let explanation = auto.explain(options.limits.op(), shape);
         save(&auto.known(), path)?;
         let chosen = explanation.choice.and_then(|(name, _)| explanation.candidates.iter().find(|c| c.backend == name));
         let estimated = explanation.candidates.iter().filter(|c| c.refusal.is_none());

@@ -7,11 +7,11 @@
 //! sum is exact, so the result must equal the reference's; it must keep the bound where the backend forms other sums.
 
 use crate::CheckFailed;
-use crate::arguments::{BackendList, Dtype, LayoutName, Task, Tasks};
+use crate::arguments::{BackendList, Dtype, LayoutName, Pass, Task, Tasks};
 use crate::data::{self, Operands};
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
-use convgrad::{Backend, ConvShape, Element, ErrorScale, Layout, Op, Registered, Update, View, ViewMut};
+use convgrad::{Backend, ConvShape, Element, ErrorScale, Layout, Op, Registered, View};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
@@ -22,6 +22,7 @@ EXAMPLES
   convgrad verify mb2ic16ih14oc32kh3ph1
   convgrad verify -f shapes.txt --backend direct,im2col --layout nhwc --dtype f64
   convgrad verify --set tiny --isa avx2
+  convgrad verify --set tiny --pass dgrad
 
 error/bound is the worst entry's distance from the result in double precision, as a share of what the backend's \
 error bound allows: above 1 is a failure. integers says whether sums of small integers come out exactly equal; where \
@@ -34,7 +35,11 @@ pub struct VerifyOptions {
     #[command(flatten)]
     backends: BackendList,
 
-    /// Memory order of input and delta
+    /// The pass of the layer
+    #[arg(long, value_enum, default_value = "wgrad")]
+    pass: Pass,
+
+    /// Memory order of input, output and delta
     #[arg(long, value_enum, default_value = "nchw")]
     layout: LayoutName,
 
@@ -46,10 +51,10 @@ pub struct VerifyOptions {
 /// Checks, prints a row each, and fails if one failed.
 pub fn run(options: &VerifyOptions) -> Result<()> {
     let tasks = options.tasks.read()?;
-    let (out, layout) = (&mut io::stdout(), options.layout.layout());
+    let (op, layout, out) = (options.pass.op(), options.layout.layout(), &mut io::stdout());
     let tally = match options.dtype {
-        Dtype::F32 => verify::<f32>(&tasks, &options.backends.select(layout), layout, out)?,
-        Dtype::F64 => verify::<f64>(&tasks, &options.backends.select(layout), layout, out)?,
+        Dtype::F32 => verify::<f32>(op, &tasks, &options.backends.select(layout), layout, out)?,
+        Dtype::F64 => verify::<f64>(op, &tasks, &options.backends.select(layout), layout, out)?,
     };
     let Tally { passed, failed, unsupported } = tally;
     if failed > 0 {
@@ -68,6 +73,7 @@ struct Tally {
 }
 
 fn verify<T: Registered>(
+    op: Op,
     tasks: &[Task],
     backends: &[Box<dyn Backend<T>>],
     layout: Layout,
@@ -87,11 +93,11 @@ fn verify<T: Registered>(
     table::write_titles(out, &columns)?;
     for Task { text, shape } in tasks {
         progress.set_message(format!("{text}: reference"));
-        let case = Case::<T>::new(shape, layout).with_context(|| format!("SHAPE {text}"))?;
+        let case = Case::<T>::new(op, shape, layout).with_context(|| format!("SHAPE {text}"))?;
         progress.inc(1);
         for backend in backends {
             progress.set_message(format!("{text}: {}", backend.name()));
-            let [error, integers, verdict, note] = match backend.supports(Op::WeightGradient, shape) {
+            let [error, integers, verdict, note] = match backend.supports(op, shape) {
                 Err(refusal) => {
                     tally.unsupported += 1;
                     let reason = format!("  {}; {}", refusal.reason, refusal.remedy);
@@ -147,6 +153,7 @@ impl Findings {
 
 /// A problem with operands and their results by the definition.
 struct Case<'a, T> {
+    op: Op,
     shape: &'a ConvShape,
     layout: Layout,
     reals: Operands<T>,
@@ -157,23 +164,24 @@ struct Case<'a, T> {
 }
 
 impl<'a, T: Registered> Case<'a, T> {
-    fn new(shape: &'a ConvShape, layout: Layout) -> Result<Case<'a, T>> {
-        let operands: usize =
-            [shape.input_dims(), shape.output_dims()].iter().map(|d| d.iter().product::<usize>()).sum();
+    fn new(op: Op, shape: &'a ConvShape, layout: Layout) -> Result<Case<'a, T>> {
+        let len = |dims: Vec<usize>| dims.iter().product::<usize>();
+        let operands = len(shape.input_dims()) + len(shape.output_dims()) + shape.weights_len();
         // Reals and integers as T; both and the magnitudes once more in double precision.
         let bytes = operands as f64 * (2 * size_of::<T>() + 3 * size_of::<f64>()) as f64;
-        data::expect_room(bytes + shape.weights_len() as f64 * (3 * size_of::<f64>() + size_of::<T>()) as f64)?;
+        data::expect_room(bytes + data::result_len(op, shape) as f64 * (3 * size_of::<f64>() + size_of::<T>()) as f64)?;
 
         let reals = Operands::<T>::uniform(shape)?;
-        let integers = Operands::<T>::integers(shape)?;
+        let integers = Operands::<T>::integers(op, shape)?;
         let exact = |operands: &Operands<T>, change: fn(f64) -> f64| {
-            gradient::<f64>(&*convgrad::reference(), shape, layout, &operands.map(change)?)
+            operands.map(change)?.compute(&*convgrad::reference::<f64>(), op, shape, layout)
         };
         let (expected_reals, (magnitudes, expected_integers)) = rayon::join(
             || exact(&reals, |x| x),
             || rayon::join(|| exact(&reals, f64::abs), || exact(&integers, |x| x)),
         );
         Ok(Case {
+            op,
             shape,
             layout,
             expected_reals: expected_reals?,
@@ -185,10 +193,10 @@ impl<'a, T: Registered> Case<'a, T> {
     }
 
     fn check(&self, backend: &dyn Backend<T>) -> Result<Findings> {
-        let op = Op::WeightGradient;
+        let op = self.op;
         let bound = backend.error_bound(op, self.shape) * T::UNIT_ROUNDOFF;
-        let reals = gradient(backend, self.shape, self.layout, &self.reals)?;
-        let integers = gradient(backend, self.shape, self.layout, &self.integers)?;
+        let reals = self.reals.compute(backend, op, self.shape, self.layout)?;
+        let integers = self.integers.compute(backend, op, self.shape, self.layout)?;
         match backend.error_scale(op, self.shape) {
             ErrorScale::Products => {
                 let bound = bound + convgrad::reference::<f64>().error_bound(op, self.shape) * f64::UNIT_ROUNDOFF;
@@ -249,28 +257,10 @@ fn channel_norms<T: Element>(view: &View<'_, T>) -> Vec<f64> {
     (0..channels).map(norm).collect()
 }
 
-/// The weight gradient, written over NaN: an entry the backend leaves out cannot pass.
-fn gradient<T: Element>(
-    backend: &dyn Backend<T>,
-    shape: &ConvShape,
-    layout: Layout,
-    operands: &Operands<T>,
-) -> Result<Vec<T>> {
-    let mut gradient = data::filled(shape.weights_len(), || T::from_f64(f64::NAN))?;
-    backend.weight_gradient(
-        shape,
-        View::new(&operands.input, &shape.input_dims(), layout)?,
-        View::new(&operands.delta, &shape.output_dims(), layout)?,
-        ViewMut::nchw(&mut gradient, &shape.weights_dims())?,
-        Update::overwrite(),
-    )?;
-    Ok(gradient)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use convgrad::{Cost, Problem, Unsupported};
+    use convgrad::{Cost, Problem, Unsupported, ViewMut};
 
     /// The reference with one entry of its result changed.
     struct Faulty {
@@ -319,7 +309,7 @@ mod tests {
         let task: Task = shape.parse().unwrap();
         let mut out = Vec::new();
         let backend: Box<dyn Backend<f32>> = Box::new(Faulty { fault, refuses });
-        let tally = verify(&[task], &[backend], Layout::Nchw, &mut out).unwrap();
+        let tally = verify(Op::WeightGradient, &[task], &[backend], Layout::Nchw, &mut out).unwrap();
         (tally, String::from_utf8(out).unwrap())
     }
 
@@ -355,7 +345,7 @@ mod tests {
         assert_eq!(verdict(padded, |g| g, false).0, PASSED);
         assert_eq!(verdict(padded, |_| 1e-30, false).0, FAILED);
         let shape = padded.parse().unwrap();
-        let case = Case::<f32>::new(&shape, Layout::Nchw).unwrap();
+        let case = Case::<f32>::new(Op::WeightGradient, &shape, Layout::Nchw).unwrap();
         let findings = case.check(&Faulty { fault: |_| 1e-30, refuses: false }).unwrap();
         assert_eq!(findings, Findings { worst: f64::INFINITY, integers: Integers::Unequal(1) });
     }
