@@ -57,7 +57,7 @@ fn main() {
         for op in [Op::Forward, Op::InputGradient] {
             let mut times = vec![];
             let begin = Instant::now();
-            let mut go = |scratch: &mut [f32], out: &mut [f32], din: &mut [f32]| {
+            let go = |scratch: &mut [f32], out: &mut [f32], din: &mut [f32]| {
                 let xv = View::new(&x, &shape.input_dims(), layout).unwrap();
                 let dv = View::new(&d, &shape.output_dims(), layout).unwrap();
                 let wv = View::nchw(&w, &shape.weights_dims()).unwrap();

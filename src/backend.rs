@@ -66,10 +66,10 @@ pub enum ErrorScale {
     ///
     /// - Of a weight's gradient `|delta[oc]| * |input[ic]|`: those, over batch and positions, of the two channels whose weight
     ///   it is.
-    /// - Of an output `|w[oc]| * |input near o| + |b[oc]|`: that of all weights of its channel by that of the inputs, in all
-    ///   channels of the group, which it reads or which are, along any axis, at most three positions beyond those.
-    /// - Of an input's gradient `|w[ic]| * |delta near i|`, in the same way: the deltas of the outputs that read it and, along
-    ///   any axis, of the three on either side of those.
+    /// - Of an output `|w[oc]| * |input near it| + |b[oc]|`: that of its channel's weights by that of the inputs, in all channels
+    ///   of the group, which it reads or which are at most three positions, along each axis, from one it reads.
+    /// - Of an input's gradient `|w[ic]| * |delta near it|`: in the same way, delta where outputs read it, or an input at most
+    ///   three positions, along each axis, from it.
     ///
     /// The backend multiplies sums of operands, in which terms of other entries cancel, up to rounding. An entry may be off
     /// by a little though all its own terms are zero, and whole numbers do not in general come out exact.

@@ -192,16 +192,17 @@ impl<T: Element> Layer<T> {
     }
 }
 
-/// What an output of a pass reads along an axis, and three positions more on either side.
+/// What an output of a pass reads along an axis, and what is near that.
 fn neighbourhood(op: Op, axis: &Axis, at: usize) -> Range<usize> {
     let [at, padding, stride, reach] = [at, axis.padding, axis.stride, axis.extent() - 1]
         .map(|value| isize::try_from(value).expect("a small problem"));
     let (first, last, len) = match op {
-        Op::Forward => (at * stride - padding, at * stride - padding + reach, axis.input),
-        _ => (-(reach - at - padding).div_euclid(stride), (at + padding).div_euclid(stride), axis.output),
+        Op::Forward => (at * stride - padding - NEAR, at * stride - padding + reach + NEAR, axis.input),
+        // Rounded up, and down.
+        _ => (-(reach - at - padding + NEAR).div_euclid(stride), (at + padding + NEAR).div_euclid(stride), axis.output),
     };
     let inside = |position: isize| position.clamp(0, len.cast_signed()).cast_unsigned();
-    inside(first - NEAR)..inside(last + NEAR + 1).max(inside(first - NEAR))
+    inside(first)..inside(last + 1)
 }
 
 /// See [`ErrorScale::Norms`].
