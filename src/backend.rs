@@ -62,7 +62,14 @@ pub enum ErrorScale {
     /// The backend sums those terms and nothing else. So whole numbers come out exact where no sum of them is too large to
     /// be exact.
     Products,
-    /// `|delta[oc]| * |input[ic]|`: the Euclidean norms, over batch and positions, of the two channels whose weight it is.
+    /// Euclidean norms of operands.
+    ///
+    /// - Of a weight's gradient `|delta[oc]| * |input[ic]|`: those, over batch and positions, of the two channels whose weight
+    ///   it is.
+    /// - Of an output `|w[oc]| * |input near it| + |b[oc]|`: that of its channel's weights by that of the inputs, in all channels
+    ///   of the group, which it reads or which are at most three positions, along each axis, from one it reads.
+    /// - Of an input's gradient `|w[ic]| * |delta near it|`: in the same way, delta where outputs read it, or an input at most
+    ///   three positions, along each axis, from it.
     ///
     /// The backend multiplies sums of operands, in which terms of other entries cancel, up to rounding. An entry may be off
     /// by a little though all its own terms are zero, and whole numbers do not in general come out exact.

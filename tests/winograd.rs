@@ -70,18 +70,21 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|(shape, operands, result, numbers, seed)| Case { shape, operands, result, numbers, seed })
 }
 
+/// What its transforms are for.
+const PASSES: [Op; 3] = [Op::WeightGradient, Op::Forward, Op::InputGradient];
+
 fn keeps_its_bound<T: Registered>(case: &Case) {
-    let op = Op::WeightGradient;
     let mut random = Random::new(case.seed);
     let layer = Layer::<T>::new(case.shape, &case.operands, || case.numbers.draw(&mut random));
-    let truth = layer.truth(op);
-    for backend in winograds::<T>() {
-        let mut result = Operand::poisoned(&result_dims(&case.shape, op), &case.result);
-        layer.execute(&*backend, op, &mut result, Update::overwrite()).expect("a supported operation");
-        truth.assert_kept(&result.values(), (op, &case.shape), &*backend, || {
-            format!("{case:?} in {} by {}", T::NAME, backend.description())
-        });
-        assert!(result.surroundings_untouched(), "{case:?} by {} wrote outside its view", backend.description());
+    for op in PASSES {
+        let truth = layer.truth(op);
+        for backend in winograds::<T>() {
+            let mut result = Operand::poisoned(&result_dims(&case.shape, op), &case.result);
+            layer.execute(&*backend, op, &mut result, Update::overwrite()).expect("a supported operation");
+            let context = || format!("{op} of {case:?} in {} by {}", T::NAME, backend.description());
+            truth.assert_kept(&result.values(), (op, &case.shape), &*backend, context);
+            assert!(result.surroundings_untouched(), "{} wrote outside its view", context());
+        }
     }
 }
 
@@ -100,7 +103,8 @@ proptest! {
 }
 
 /// Several passes of several blocks; rows cut into pieces; a single chunk; the smaller tiles; all with uneven ends.
-const SHAPES: [&str; 5] = [
+const SHAPES: [&str; 6] = [
+    "mb2ic512ih17iw13oc288oh17kh3ph1",
     "mb3ic40ih61oc72oh61kh3ph1",
     "mb1ic16ih12iw301oc33kh3ph1",
     "mb2ic120ih7oc130oh7kh3ph1",
@@ -115,38 +119,57 @@ fn cuts_do_not_show_in_the_result() {
         for arrangement in [Arrangement::NCHW, Arrangement::NHWC] {
             let mut random = Random::new(3);
             let layer = Layer::<f64>::new(shape, &[(); 3].map(|_| arrangement.clone()), || random.real());
-            let truth = layer.truth(Op::WeightGradient);
-            for backend in winograds::<f64>() {
-                let [one, others @ ..] = [1, 2, 3, 8].map(|threads| {
-                    let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    pool.install(|| layer.compute(&*backend, Op::WeightGradient))
-                });
-                let context = || format!("{shape} in {:?} by {}", arrangement.order, backend.description());
-                truth.assert_kept(&one, (Op::WeightGradient, &shape), &*backend, context);
-                assert!(others.iter().all(|other| *other == one), "{}: threads change the result", context());
+            for op in PASSES {
+                let truth = layer.truth(op);
+                for backend in winograds::<f64>() {
+                    let [one, others @ ..] = [1, 2, 3, 8].map(|threads| {
+                        let pool = ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                        pool.install(|| layer.compute(&*backend, op))
+                    });
+                    let context = || format!("{op} of {shape} in {:?} by {}", arrangement.order, backend.description());
+                    truth.assert_kept(&one, (op, &shape), &*backend, context);
+                    assert!(others.iter().all(|other| *other == one), "{}: threads change the result", context());
+                }
             }
         }
     }
 }
 
-/// The error on uniform numbers, as the largest distance from the exact gradient over its root mean square. With all channels
-/// of the layers these are taken from (64, 256 and 512) it is 2.7e-6, 5.1e-6 and 4.9e-6 on AVX-512; the worst of more entries.
+/// The largest distance of a result from the exact one over its root mean square, by every backend `winograd`.
+fn expect_accuracy(op: Op, text: &str, accuracy: f64) {
+    let shape: ConvShape = text.parse().unwrap();
+    let mut random = Random::new(17);
+    let layer = Layer::<f32>::contiguous(shape, || random.real());
+    let exact = layer.sums(op);
+    let mean_square = exact.iter().map(|sum| sum * sum).sum::<f64>() / exact.len() as f64;
+    for backend in winograds::<f32>() {
+        let given = layer.compute(&*backend, op);
+        let distances = given.iter().zip(&exact).map(|(&given, exact)| (f64::from(given) - exact).abs());
+        let error = distances.fold(0.0, f64::max) / mean_square.sqrt();
+        assert!(error <= accuracy, "{op} of {shape} by {}: {error:e}", backend.description());
+    }
+}
+
+/// With all channels of the layers these are taken from (64, 256 and 512) the error of the gradient is 2.7e-6, 5.1e-6 and 4.9e-6
+/// on AVX-512; the worst of more entries.
 #[test]
 fn errors_on_uniform_numbers_are_small() {
     for (text, accuracy) in
         [("mb8ic16ih56oc16oh56kh3ph1", 1e-5), ("mb8ic32ih14oc32oh14kh3ph1", 6e-6), ("mb8ic64ih7oc64oh7kh3ph1", 5e-6)]
     {
-        let shape: ConvShape = text.parse().unwrap();
-        let mut random = Random::new(17);
-        let layer = Layer::<f32>::contiguous(shape, || random.real());
-        let exact = layer.sums(Op::WeightGradient);
-        let mean_square = exact.iter().map(|sum| sum * sum).sum::<f64>() / exact.len() as f64;
-        for backend in winograds::<f32>() {
-            let given = layer.compute(&*backend, Op::WeightGradient);
-            let distances = given.iter().zip(&exact).map(|(&given, exact)| (f64::from(given) - exact).abs());
-            let error = distances.fold(0.0, f64::max) / mean_square.sqrt();
-            assert!(error <= accuracy, "{shape} by {}: {error:e}", backend.description());
-        }
+        expect_accuracy(Op::WeightGradient, text, accuracy);
+    }
+}
+
+/// Partial sums keep errors from growing with the channels: in a single sum those of 512 were 2.2e-5 on AVX-512. Here up to
+/// 9.5e-6 was seen, on the scalar set, which does not fuse.
+#[test]
+fn errors_of_passes_on_uniform_numbers_are_small() {
+    for text in ["mb2ic64ih19oc24oh19kh3ph1", "mb2ic512ih14oc16oh14kh3ph1"] {
+        expect_accuracy(Op::Forward, text, 1.3e-5);
+    }
+    for text in ["mb2ic24ih19oc64oh19kh3ph1", "mb2ic16ih14oc512oh14kh3ph1"] {
+        expect_accuracy(Op::InputGradient, text, 1.3e-5);
     }
 }
 
@@ -154,13 +177,17 @@ fn errors_on_uniform_numbers_are_small() {
 fn what_it_is_not_for_is_refused_with_a_remedy() {
     let backend = convgrad::by_name::<f32>("winograd").unwrap();
     let refused = |text: &str, reason: &str| {
-        let refusal = backend.supports(Op::WeightGradient, &text.parse().unwrap()).unwrap_err();
-        assert!(refusal.reason.contains(reason) && refusal.remedy.contains("direct"), "{text}: {refusal}");
-        assert_eq!(backend.scratch_len(Op::WeightGradient, &text.parse().unwrap()), 0);
+        for op in PASSES {
+            let refusal = backend.supports(op, &text.parse().unwrap()).unwrap_err();
+            assert!(refusal.reason.contains(reason) && refusal.remedy.contains("direct"), "{op} of {text}: {refusal}");
+            assert_eq!(backend.scratch_len(op, &text.parse().unwrap()), 0);
+        }
     };
-    assert_eq!(backend.supports(Op::WeightGradient, &"mb1ic8ih9oc8kh3".parse().unwrap()), Ok(()));
-    // Of a single output the stride does not matter.
-    assert_eq!(backend.supports(Op::WeightGradient, &"mb1ic8ih3oc8kh3sh2".parse().unwrap()), Ok(()));
+    for op in PASSES {
+        assert_eq!(backend.supports(op, &"mb1ic8ih9oc8kh3".parse().unwrap()), Ok(()));
+        // Of a single output the stride does not matter.
+        assert_eq!(backend.supports(op, &"mb1ic8ih3oc8kh3sh2".parse().unwrap()), Ok(()));
+    }
     for text in ["mb1ic8ih9oc8kh3sh2", "mb1ic8ih9oc8kh3dh1", "mb1ic8ih9oc8kh5", "mb1ic8ih9oc8kh3kw1", "mb1ic8iw9oc8kw3"]
     {
         refused(text, "3x3 kernels of stride 1");
@@ -168,5 +195,4 @@ fn what_it_is_not_for_is_refused_with_a_remedy() {
     refused("mb1ic8id9oc8kd3", "3x3 kernels of stride 1");
     refused("mb1ic7ih9oc8kh3", "channels");
     refused("mb1g2ic16ih9oc14kh3", "channels");
-    assert!(backend.supports(Op::Forward, &"mb1ic8ih9oc8kh3".parse().unwrap()).is_err());
 }

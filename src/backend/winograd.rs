@@ -1,4 +1,5 @@
-//! Winograd's weight gradient: a quarter of the multiplications of 3x3 kernels of stride 1.
+//! Winograd's algorithm: a quarter of the multiplications of 3x3 kernels of stride 1. Here the weight gradient; [`forward`] has
+//! the other passes.
 //!
 //! ```text
 //! for tile of r x r outputs, r = 4 or 2:
@@ -32,13 +33,16 @@
 //! 5. Where the tiles are one block, and blocks of `oc` enough for all threads, a task writes its gradient at once.
 //! 6. Chunks, blocks and passes depend on the shape and the registers: the bits are the same on any number of threads.
 
+mod forward;
 mod multiply;
 mod plan;
+mod strip;
 mod transform;
 mod workspace;
 
 use super::{Backend, Cost, ErrorScale, RANDOM_WALK};
 use crate::bias;
+use crate::correlation::{for_each_correlation, phase_shapes};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
@@ -48,6 +52,8 @@ use crate::shape::ConvShape;
 use crate::simd::Isa;
 use crate::simd::winograd::TAPS;
 use crate::write::write;
+use forward::forward;
+use forward::plan::ForwardPlan;
 use multiply::{GradientSums, Multiplication};
 use plan::{Plan, TileSize};
 use transform::transform;
@@ -85,9 +91,39 @@ impl Winograd {
             false => Plan::new(shape, registers, element),
         }
     }
+
+    fn forward_plan<T: Element>(&self, shape: &ConvShape) -> ForwardPlan {
+        let (registers, element) = (self.isa.registers::<T::Acc>(), size_of::<T::Acc>());
+        match self.small_tiles {
+            true => ForwardPlan::with(TileSize::Two, shape, registers, element),
+            false => ForwardPlan::new(shape, registers, element),
+        }
+    }
+
+    /// What makes a supported operation.
+    fn way<T: Element>(&self, op: Op, shape: &ConvShape) -> Way {
+        let forward = |shape: ConvShape| Way::Forward(self.forward_plan::<T>(&shape), shape);
+        match op {
+            Op::BiasGradient => Way::Plain,
+            _ if refusal(shape).is_some() => Way::Plain,
+            Op::WeightGradient => Way::WeightGradient(self.plan::<T>(shape)),
+            Op::Forward => forward(*shape),
+            // Of stride 1 there is one residue, unless no output meets the input.
+            Op::InputGradient => phase_shapes(shape).next().map_or(Way::Plain, forward),
+        }
+    }
 }
 
-/// Why a weight gradient is refused, and what to do instead.
+/// How an operation is computed.
+enum Way {
+    WeightGradient(Plan),
+    /// As a forward pass of this shape.
+    Forward(ForwardPlan, ConvShape),
+    /// Without transforms.
+    Plain,
+}
+
+/// Why a pass is refused, and what to do instead.
 fn refusal(shape: &ConvShape) -> Option<(&'static str, &'static str)> {
     let [_, height, width] = shape.axes();
     let remedy = "use `direct`";
@@ -106,32 +142,31 @@ impl<T: Element> Backend<T> for Winograd {
     }
 
     fn description(&self) -> String {
-        let tiles = if self.small_tiles { "F(3x3,2x2)" } else { "F(3x3,4x4) and F(3x3,2x2)" };
-        format!("3x3 kernels by {tiles}, on {}", self.isa)
+        let tiles = if self.small_tiles { "2x2" } else { "4x4 and 2x2" };
+        format!("3x3 kernels by tiles of {tiles} outputs, on {}", self.isa)
     }
 
     fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported> {
         let refuse = |(reason, remedy)| Err(Unsupported { backend: Winograd::name(self), op, reason, remedy });
         match op {
-            Op::WeightGradient => refusal(shape).map_or(Ok(()), refuse),
             Op::BiasGradient => Ok(()),
-            _ => refuse(("its kernels are written for gradients of weights", "use `im2col` or `naive`")),
+            _ => refusal(shape).map_or(Ok(()), refuse),
         }
     }
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
-        match op {
-            Op::WeightGradient if refusal(shape).is_none() => Winograd::plan::<T>(self, shape).scratch_len(shape),
-            _ => 0,
+        match self.way::<T>(op, shape) {
+            Way::WeightGradient(plan) => plan.scratch_len(shape),
+            Way::Forward(plan, shape) => plan.scratch_len(&shape),
+            Way::Plain => 0,
         }
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
         let elements = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = elements(shape.output_dims());
-        let (flops, elements, tasks, kernel) = match op {
-            Op::WeightGradient if refusal(shape).is_none() => {
-                let plan = Winograd::plan::<T>(self, shape);
+        let (flops, elements, tasks, kernel) = match self.way::<T>(op, shape) {
+            Way::WeightGradient(plan) => {
                 let [delta_pass, input_pass, sums] = plan.lens(shape).map(|len| len as f64);
                 // Transforms are written once and read once.
                 let transforms = plan.chunks as f64 / plan.pass as f64 * 2.0 * (delta_pass + input_pass);
@@ -139,39 +174,46 @@ impl<T: Element> Backend<T> for Winograd {
                 let elements = operands + transforms + 2.0 * sums + shape.weights_len() as f64;
                 (plan.flops(shape), elements, plan.tasks(shape), plan.size.name())
             }
-            _ => (delta, delta, 1, ""),
+            Way::Forward(plan, shape) => {
+                (plan.flops(&shape), plan.elements(&shape), plan.tasks, plan.size.forward_name())
+            }
+            Way::Plain => (delta, delta, 1, ""),
         };
         Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
-    /// Let `h` be the roundings a number meets on its way: through the maps of its operand, the product, the sums over
-    /// tiles, the map of the gradient. The computed sum of a tile errs by at most `h * u / (1 - h * u)` of what the same
-    /// maps make of magnitudes throughout (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1),
+    /// Let `h` be the roundings a number meets on its way: through the maps of its operand, the product, the sums, the map of
+    /// the result. The computed result of a tile errs by at most `h * u / (1 - h * u)` of what the same maps make of magnitudes
+    /// throughout (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1),
     ///
     /// ```text
     /// |delta|^T W |x|       W = |G|^T diag(|A^T| row k) |B^T|     of each axis; over both, the tensor product of two
     /// ```
     ///
-    /// which is at most `w^2 * |delta|_2 * |x|_2`, `w` being the largest 2-norm of `W`: 8.34 for tiles of four outputs, 2.76
-    /// for tiles of two. Over all tiles, by Cauchy's inequality, the norms are those of all of delta, and twice that of all
-    /// of the input, for an input belongs to at most two tiles along each axis.
+    /// which is at most `w^2 * |delta|_2 * |x|_2`, `w` being the largest 2-norm of `W`: of the weight gradient 8.34 for tiles of
+    /// four outputs, 2.76 for tiles of two. Over all tiles, by Cauchy's inequality, the norms are those of all of delta, and
+    /// twice that of all of the input, for an input belongs to at most two tiles along each axis.
+    ///
+    /// In a forward pass the kernel stands for delta, and `w` is 8.10 or 3.06. Over all input channels, again by Cauchy's
+    /// inequality, the norms are those of all weights of the output channel and of all inputs of the tile, none of which is
+    /// more than three positions from those the output reads. Adding the bias rounds once more.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
-        match op {
-            Op::WeightGradient if refusal(shape).is_none() => {
-                Winograd::plan::<T>(self, shape).error_bound(T::UNIT_ROUNDOFF)
-            }
-            _ => bias::bias_error_bound::<T>(shape),
+        match self.way::<T>(op, shape) {
+            Way::WeightGradient(plan) => plan.error_bound(T::UNIT_ROUNDOFF),
+            Way::Forward(plan, shape) => plan.error_bound(&shape, T::UNIT_ROUNDOFF),
+            Way::Plain => bias::bias_error_bound::<T>(shape),
         }
     }
 
     fn error_scale(&self, op: Op, _: &ConvShape) -> ErrorScale {
-        if op == Op::WeightGradient { ErrorScale::Norms } else { ErrorScale::Products }
+        if op == Op::BiasGradient { ErrorScale::Products } else { ErrorScale::Norms }
     }
 
     fn typical_error(&self, op: Op, shape: &ConvShape) -> f64 {
-        match op {
-            Op::WeightGradient if refusal(shape).is_none() => Winograd::plan::<T>(self, shape).size.typical_error(),
-            _ => RANDOM_WALK * bias::bias_error_bound::<T>(shape).sqrt(),
+        match self.way::<T>(op, shape) {
+            Way::WeightGradient(plan) => plan.size.typical_error(),
+            Way::Forward(plan, shape) => plan.typical_error(&shape),
+            Way::Plain => RANDOM_WALK * bias::bias_error_bound::<T>(shape).sqrt(),
         }
     }
 
@@ -181,18 +223,28 @@ impl<T: Element> Backend<T> for Winograd {
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
-        (op == Op::WeightGradient && refusal(shape).is_none()).then(|| Winograd::plan::<T>(self, shape).to_string())
+        match self.way::<T>(op, shape) {
+            Way::WeightGradient(plan) => Some(plan.to_string()),
+            Way::Forward(plan, _) => Some(plan.to_string()),
+            Way::Plain => None,
+        }
     }
 
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
         match problem {
             Problem::WeightGradient(problem) => {
-                let plan = Winograd::plan::<T>(self, problem.shape);
+                let plan = self.plan::<T>(problem.shape);
                 weight_gradient(problem, &plan, self.isa, scratch);
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
-            // `supports` refuses it.
-            problem => unreachable!("winograd does not compute the {}", problem.op()),
+            Problem::Forward(problem) => {
+                let plan = self.forward_plan::<T>(problem.shape);
+                forward(problem.into(), &plan, self.isa, scratch);
+            }
+            Problem::InputGradient(problem) => for_each_correlation(problem, |pass| {
+                let plan = self.forward_plan::<T>(&pass.shape);
+                forward(pass, &plan, self.isa, scratch);
+            }),
         }
     }
 }

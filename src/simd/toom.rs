@@ -23,6 +23,8 @@
 //! products and not to each tile: then all numbers in `B` and `G` are exact in `f32`, and values at 0 and infinity are
 //! copies. Values at `p` and `-p` share their even and their odd part.
 
+pub(crate) mod forward;
+
 use super::Lane;
 use pulp::Simd;
 
@@ -195,7 +197,7 @@ impl Linear<4, 3> for GradientOfTwo {
     }
 }
 
-/// What is common to the three maps of a tile size.
+/// What is common to the maps of a tile size.
 pub(crate) trait Scheme {
     /// Outputs of a tile along an axis.
     const OUTPUTS: usize;
@@ -206,6 +208,9 @@ pub(crate) trait Scheme {
     /// Bounds the 2-norm of `|G|^T diag(|A^T| row k) |B^T|` for each `k`: how much larger than the error of an inner
     /// product that of a tile's sum may be, along one axis.
     const AMPLIFICATION: f64;
+
+    /// The same of the forward pass.
+    const FORWARD_AMPLIFICATION: f64;
 }
 
 /// Tiles of four outputs.
@@ -215,6 +220,7 @@ pub(crate) struct Four;
 impl Scheme for Four {
     const OUTPUTS: usize = 4;
     const AMPLIFICATION: f64 = 8.34;
+    const FORWARD_AMPLIFICATION: f64 = 8.1;
 }
 
 /// Tiles of two outputs.
@@ -224,6 +230,7 @@ pub(crate) struct Two;
 impl Scheme for Two {
     const OUTPUTS: usize = 2;
     const AMPLIFICATION: f64 = 2.76;
+    const FORWARD_AMPLIFICATION: f64 = 3.06;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The kernels of Winograd's weight gradient: channels in lanes.
+//! The kernels of Winograd's weight gradient: channels in lanes. The transform of the input is the [forward] pass's, too.
 //!
 //! ```text
 //! Transformed    out[i,j][tile] = M tile M^T, for the tiles of a band of positions      M is B^T, or G
@@ -8,6 +8,8 @@
 //!
 //! A tile's numbers lie a vector of channels each, so both passes of a map (down its columns, then along its rows) are
 //! plain arithmetic on vectors; between them the tile lies on the stack, in the L1 cache.
+
+pub(crate) mod forward;
 
 use super::Lane;
 use super::outer::{fits, multiply_add};
@@ -20,30 +22,32 @@ use std::ops::Range;
 /// The taps of the kernel along an axis.
 pub(crate) const TAPS: usize = 3;
 
-/// Applies a map to the columns of a tile, then to its rows.
+/// Applies a map to the columns of a tile, then to its rows, which `store` is given one after the other.
+///
+/// The columns are stored whole and the rows never, or else the compiler clears the places of both before.
 #[inline(always)]
 fn on_both_axes<L: Linear<I, O>, T: Lane, S: Simd, const I: usize, const O: usize>(
     simd: S,
     coefficients: &[T::Vector<S>; COEFFICIENTS],
     load: impl Fn(usize, usize) -> T::Vector<S>,
-) -> [[T::Vector<S>; O]; O] {
+    mut store: impl FnMut(usize, [T::Vector<S>; O]),
+) {
     let zero = T::splat(simd, T::default());
-    let mut rows = [[zero; I]; O];
-    for j in 0..I {
+    let mut columns = [[zero; O]; I];
+    for (j, transformed) in columns.iter_mut().enumerate() {
         let mut column = [zero; I];
         for (i, vector) in column.iter_mut().enumerate() {
             *vector = load(i, j);
         }
-        let column = L::apply::<T, S>(simd, coefficients, column);
-        for (row, vector) in rows.iter_mut().zip(column) {
-            row[j] = vector;
+        *transformed = L::apply::<T, S>(simd, coefficients, column);
+    }
+    for i in 0..O {
+        let mut row = [zero; I];
+        for (vector, column) in row.iter_mut().zip(&columns) {
+            *vector = column[i];
         }
+        store(i, L::apply::<T, S>(simd, coefficients, row));
     }
-    let mut transformed = [[zero; O]; O];
-    for (transformed, row) in transformed.iter_mut().zip(rows) {
-        *transformed = L::apply::<T, S>(simd, coefficients, row);
-    }
-    transformed
 }
 
 #[inline(always)]
@@ -108,16 +112,19 @@ impl<L: Linear<I, O>, T: Lane, const I: usize, const O: usize> WithSimd for Tran
                     let at = |i: usize, j: usize| {
                         corner.wrapping_add_unsigned((i * columns + j) * vectors + v).cast_unsigned()
                     };
-                    let tile = if is_whole {
-                        on_both_axes::<L, T, S, I, O>(simd, &coefficients, |i, j| numbers[at(i, j)])
-                    } else {
-                        on_both_axes::<L, T, S, I, O>(simd, &coefficients, |i, j| {
-                            if valid_rows.contains(&i) && valid_columns.contains(&j) { numbers[at(i, j)] } else { zero }
-                        })
-                    };
                     let out = &mut out[(first + i * row + j) * vectors + v..];
-                    for (point, vector) in tile.as_flattened().iter().enumerate() {
-                        out[point * pitch * vectors] = *vector;
+                    let store = |i: usize, vectors_of_row: [T::Vector<S>; O]| {
+                        for (j, vector) in vectors_of_row.into_iter().enumerate() {
+                            out[(i * O + j) * pitch * vectors] = vector;
+                        }
+                    };
+                    if is_whole {
+                        on_both_axes::<L, T, S, I, O>(simd, &coefficients, |i, j| numbers[at(i, j)], store);
+                    } else {
+                        let load = |i: usize, j: usize| {
+                            if valid_rows.contains(&i) && valid_columns.contains(&j) { numbers[at(i, j)] } else { zero }
+                        };
+                        on_both_axes::<L, T, S, I, O>(simd, &coefficients, load, store);
                     }
                 }
             }
@@ -269,12 +276,12 @@ where
         let Some(points) = points.first_chunk::<I>() else { return };
         for (n, gradient) in gradient.iter_mut().enumerate().take(N) {
             for v in 0..V {
-                let taps = on_both_axes::<L, T, S, I, TAPS>(simd, &coefficients, |i, j| points[i][j][n][v]);
-                for (gradient, taps) in gradient.iter_mut().zip(taps) {
-                    for (total, tap) in gradient.iter_mut().zip(taps) {
+                let load = |i: usize, j: usize| points[i][j][n][v];
+                on_both_axes::<L, T, S, I, TAPS>(simd, &coefficients, load, |i, taps| {
+                    for (total, tap) in gradient[i].iter_mut().zip(taps) {
                         total[v] = if accumulate { T::add(simd, total[v], tap) } else { tap };
                     }
-                }
+                });
             }
         }
     }

@@ -2,9 +2,10 @@
 
 use super::{Arrangement, Operand};
 use convgrad::{
-    Backend, BiasGradient, ConvShape, Element, Error, ErrorScale, Forward, InputGradient, Op, Problem, Update,
+    Axis, Backend, BiasGradient, ConvShape, Element, Error, ErrorScale, Forward, InputGradient, Op, Problem, Update,
     WeightGradient, reference,
 };
+use std::ops::Range;
 
 /// All that a backend may compute.
 pub const OPS: [Op; 4] = [Op::WeightGradient, Op::BiasGradient, Op::Forward, Op::InputGradient];
@@ -101,8 +102,25 @@ impl<T: Element> Layer<T> {
         self.map::<f64>(|x| x).compute(&*reference::<f64>(), op)
     }
 
+    /// For each entry of a result, what [`ErrorScale::Norms`] says of it.
+    fn norms(&self, op: Op) -> Vec<f64> {
+        match op {
+            Op::WeightGradient => self.norms_of_weights(),
+            Op::Forward => {
+                let mut norms = self.norms_of_pass(op, &self.input, &self.shape.input_dims());
+                let positions = self.shape.output_positions();
+                for (i, norm) in norms.iter_mut().enumerate() {
+                    *norm += self.bias[i / positions % self.bias.len()].to_f64().abs();
+                }
+                norms
+            }
+            Op::InputGradient => self.norms_of_pass(op, &self.delta, &self.shape.output_dims()),
+            _ => Vec::new(),
+        }
+    }
+
     /// For each weight, the product of the Euclidean norms of its two channels.
-    fn norms(&self) -> Vec<f64> {
+    fn norms_of_weights(&self) -> Vec<f64> {
         let of = |operand: &Operand<T>, dims: &[usize]| {
             let positions: usize = dims[2..].iter().product();
             let mut squares = vec![0.0; dims[1]];
@@ -118,18 +136,79 @@ impl<T: Element> Layer<T> {
         pairs.flat_map(|(oc, ic)| std::iter::repeat_n(delta[oc] * input[ic], taps)).collect()
     }
 
+    /// For each output of a forward pass or an input gradient, the norm of its channel's weights by the norm of what the pass
+    /// reads in its neighbourhood.
+    fn norms_of_pass(&self, op: Op, read: &Operand<T>, read_dims: &[usize]) -> Vec<f64> {
+        let shape = &self.shape;
+        let (groups, ocs, ics) = (shape.groups(), shape.group_out_channels(), shape.group_in_channels());
+        let positions: usize = read_dims[2..].iter().product();
+        let channels = read_dims[1];
+        // Squares of what is read, over the channels of a group, by image, group and position.
+        let mut squares = vec![0.0; shape.batch() * groups * positions];
+        for (i, value) in read.values().into_iter().enumerate() {
+            let (plane, position) = (i / positions, i % positions);
+            let group = plane / channels * groups + plane % channels / (channels / groups);
+            squares[group * positions + position] += value.to_f64().powi(2);
+        }
+        // Summed over the neighbourhood of each output, axis by axis.
+        let lens = |axis: &Axis| if op == Op::Forward { (axis.input, axis.output) } else { (axis.output, axis.input) };
+        let mut behind = positions;
+        for axis in shape.axes() {
+            let (read, written) = lens(axis);
+            behind /= read;
+            let outer = squares.len() / (read * behind);
+            let mut sums = Vec::with_capacity(outer * written * behind);
+            for (plane, at) in (0..outer).flat_map(|plane| (0..written).map(move |at| (plane, at))) {
+                let near = neighbourhood(op, axis, at);
+                sums.extend((0..behind).map(|inner| {
+                    near.clone().map(|position| squares[(plane * read + position) * behind + inner]).sum::<f64>()
+                }));
+            }
+            squares = sums;
+        }
+        let (written, of_group) = if op == Op::Forward { (groups * ocs, ocs) } else { (groups * ics, ics) };
+        let mut weights = vec![0.0; written];
+        for (i, value) in self.weights.values().into_iter().enumerate() {
+            let (oc, ic) = (i / shape.taps() / ics, i / shape.taps() % ics);
+            weights[if op == Op::Forward { oc } else { oc / ocs * ics + ic }] += value.to_f64().powi(2);
+        }
+        let positions = squares.len() / (shape.batch() * groups);
+        let mut norms = Vec::with_capacity(shape.batch() * written * positions);
+        for (image, channel) in (0..shape.batch()).flat_map(|image| (0..written).map(move |channel| (image, channel))) {
+            let plane = &squares[(image * groups + channel / of_group) * positions..][..positions];
+            norms.extend(plane.iter().map(|square| (square * weights[channel]).sqrt()));
+        }
+        norms
+    }
+
     /// The sums, and how large their terms are together.
     pub fn truth(&self, op: Op) -> Truth {
         Truth {
             sums: self.sums(op),
             magnitudes: self.map::<f64>(f64::abs).compute(&*reference::<f64>(), op),
-            norms: if op == Op::WeightGradient { self.norms() } else { Vec::new() },
+            norms: self.norms(op),
             bound: reference::<f64>().error_bound(op, &self.shape),
         }
     }
 }
 
-/// Results in `f64`, and for each the sum of the magnitudes of its terms; of a weight gradient, the norms too.
+/// What an output of a pass reads along an axis, and what is near that.
+fn neighbourhood(op: Op, axis: &Axis, at: usize) -> Range<usize> {
+    let [at, padding, stride, reach] = [at, axis.padding, axis.stride, axis.extent() - 1]
+        .map(|value| isize::try_from(value).expect("a small problem"));
+    let (first, last, len) = match op {
+        Op::Forward => (at * stride - padding - NEAR, at * stride - padding + reach + NEAR, axis.input),
+        // Rounded up, and down.
+        _ => (-(reach - at - padding + NEAR).div_euclid(stride), (at + padding + NEAR).div_euclid(stride), axis.output),
+    };
+    let inside = |position: isize| position.clamp(0, len.cast_signed()).cast_unsigned();
+    inside(first)..inside(last + 1)
+}
+
+/// See [`ErrorScale::Norms`].
+const NEAR: isize = 3;
+
+/// Results in `f64`, and for each the sum of the magnitudes of its terms, and the norms of [`ErrorScale::Norms`].
 #[derive(Debug)]
 pub struct Truth {
     pub sums: Vec<f64>,
@@ -151,7 +230,7 @@ impl Truth {
             ErrorScale::Norms => &self.norms,
             other => panic!("the tests do not know the scale {other:?} yet"),
         };
-        assert_eq!(scales.len(), self.sums.len(), "norms are those of a weight gradient");
+        assert_eq!(scales.len(), self.sums.len(), "a bias gradient has no norms");
         let errors = result.iter().zip(&self.sums).zip(scales.iter().zip(&self.magnitudes));
         let errors = errors.map(|((x, sum), (scale, magnitude))| {
             let distance = (x.to_f64() - sum).abs();

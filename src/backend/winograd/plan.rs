@@ -45,6 +45,13 @@ impl TileSize {
         }
     }
 
+    pub fn forward_name(self) -> &'static str {
+        match self {
+            TileSize::Two => "forward 2x2",
+            TileSize::Four => "forward 4x4",
+        }
+    }
+
     /// Points along both axes.
     pub fn points(self) -> usize {
         match self {
@@ -59,6 +66,14 @@ impl TileSize {
         match self {
             TileSize::Two => 4.0,
             TileSize::Four => 9.5,
+        }
+    }
+
+    /// See [`Scheme::FORWARD_AMPLIFICATION`].
+    pub fn forward_amplification(self) -> f64 {
+        match self {
+            TileSize::Two => Two::FORWARD_AMPLIFICATION,
+            TileSize::Four => Four::FORWARD_AMPLIFICATION,
         }
     }
 
@@ -265,7 +280,7 @@ impl Plan {
 }
 
 /// Multiply-adds that a map and its loads and stores are worth, for each point of a tile.
-const MAP_OPERATIONS: f64 = 6.0;
+pub(super) const MAP_OPERATIONS: f64 = 6.0;
 
 /// The register tile: sixteen sums where there are registers enough, twelve in sixteen registers.
 fn register_tile(oc: usize, registers: Registers) -> Tile {

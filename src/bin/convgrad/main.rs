@@ -14,6 +14,7 @@ mod data;
 mod demo;
 mod gradient;
 mod machine;
+mod norms;
 mod npy;
 mod output;
 mod sets;

@@ -1,7 +1,7 @@
 //! `convgrad verify`: every backend against the definition in double precision.
 //!
 //! Two checks on each problem. On random reals, every entry must lie within the bound the backend declares: `c * u` times
-//! the sum of magnitudes, which is the same definition run on absolute values, or the norms of its two channels, whichever
+//! the sum of magnitudes, which is the same definition run on absolute values, or norms of operands, whichever
 //! the backend's errors scale with; the bound of the reference's own sum is added, which matters for f64 only. An entry
 //! whose magnitudes are all 0 must be 0 by the first scale, and no comparison with NaN succeeds. On small integers every
 //! sum is exact, so the result must equal the reference's; it must keep the bound where the backend forms other sums.
@@ -9,9 +9,10 @@
 use crate::CheckFailed;
 use crate::arguments::{BackendList, Dtype, LayoutName, Pass, Task, Tasks};
 use crate::data::{self, Operands};
+use crate::norms;
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
-use convgrad::{Backend, ConvShape, Element, ErrorScale, Layout, Op, Registered, View};
+use convgrad::{Backend, ConvShape, Element, ErrorScale, Layout, Op, Registered};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, Write};
 
@@ -205,28 +206,18 @@ impl<'a, T: Registered> Case<'a, T> {
                 Ok(Findings { worst, integers: Integers::Unequal(unequal) })
             }
             ErrorScale::Norms => {
-                let norms = self.norms(&self.reals)?;
+                let norms = norms::of_entries(op, self.shape, &self.reals, self.layout)?;
                 let own = convgrad::reference::<f64>().error_bound(op, self.shape) * f64::UNIT_ROUNDOFF;
-                let allowed = |entry: usize| bound * norms[entry / self.shape.taps()] + own * self.magnitudes[entry];
+                let allowed = |entry: usize| bound * norms[entry] + own * self.magnitudes[entry];
                 let worst_real = worst(&reals, &self.expected_reals, allowed);
                 // The reference sums integers exactly.
-                let norms = self.norms(&self.integers)?;
-                let allowed = |entry: usize| bound * norms[entry / self.shape.taps()];
+                let norms = norms::of_entries(op, self.shape, &self.integers, self.layout)?;
+                let allowed = |entry: usize| bound * norms[entry];
                 let worst_integer = worst(&integers, &self.expected_integers, allowed);
                 Ok(Findings { worst: worst_real, integers: Integers::Worst(worst_integer) })
             }
             other => anyhow::bail!("errors of {} scale with {other:?}, which verify does not know", backend.name()),
         }
-    }
-
-    /// The product of the Euclidean norms of the channels of each pair.
-    fn norms(&self, operands: &Operands<T>) -> Result<Vec<f64>> {
-        let shape = self.shape;
-        let delta = channel_norms(&View::new(&operands.delta, &shape.output_dims(), self.layout)?);
-        let input = channel_norms(&View::new(&operands.input, &shape.input_dims(), self.layout)?);
-        let (ocs, ics) = (shape.group_out_channels(), shape.group_in_channels());
-        let pair = |pair: usize| delta[pair / ics] * input[pair / ics / ocs * ics + pair % ics];
-        Ok((0..shape.out_channels() * ics).map(pair).collect())
     }
 }
 
@@ -241,20 +232,6 @@ fn worst<T: Element>(given: &[T], expected: &[f64], allowed: impl Fn(usize) -> f
         }
     });
     quotients.fold(0.0, f64::max)
-}
-
-/// The Euclidean norm of each channel, over batch and positions.
-fn channel_norms<T: Element>(view: &View<'_, T>) -> Vec<f64> {
-    let [images, channels, depth, height, width] = view.dims5();
-    let norm = |channel: usize| {
-        let positions = (0..images * depth * height).flat_map(|row| (0..width).map(move |x| (row, x)));
-        let squares = positions.map(|(row, x)| {
-            let (image, row) = (row / (depth * height), row % (depth * height));
-            view.at([image, channel, row / height, row % height, x]).to_f64().powi(2)
-        });
-        squares.sum::<f64>().sqrt()
-    };
-    (0..channels).map(norm).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The maps against their derivation: from the points, in exact fractions.
 
+use super::forward::{OutputOfFour, OutputOfTwo, WeightsOfFour, WeightsOfTwo};
 use super::*;
 
 /// A fraction in lowest terms, its denominator positive.
@@ -121,59 +122,87 @@ fn matrix_of<L: Linear<I, O>, const I: usize, const O: usize>() -> Vec<Vec<f64>>
     (0..O).map(|row| columns.iter().map(|column| column[row]).collect()).collect()
 }
 
-#[test]
-fn the_maps_are_the_derived_matrices() {
-    let computed = [
-        [matrix_of::<InputOfFour, 6, 6>(), matrix_of::<DeltaOfFour, 4, 6>(), matrix_of::<GradientOfFour, 6, 3>()],
-        [matrix_of::<InputOfTwo, 4, 4>(), matrix_of::<DeltaOfTwo, 2, 4>(), matrix_of::<GradientOfTwo, 4, 3>()],
-    ];
-    for ((outputs, derived), computed) in derived().into_iter().zip(computed) {
-        for (name, (derived, computed)) in ["B^T", "G", "A^T"].into_iter().zip(derived.iter().zip(&computed)) {
-            assert_eq!(derived.len(), computed.len());
-            for (derived, computed) in derived.iter().zip(computed) {
-                for (derived, computed) in derived.iter().zip(computed) {
-                    // The maps of operands are exact; coefficients of the gradient's are products rounded a few times.
-                    let error = (derived.to_f64() - computed).abs();
-                    let allowed = if name == "A^T" { 4.0 * f64::EPSILON * computed.abs() } else { 0.0 };
-                    assert!(error <= allowed, "{name} of {outputs} outputs: {derived:?} is computed as {computed}");
-                }
-            }
+fn transposed(matrix: &Matrix) -> Matrix {
+    (0..matrix[0].len()).map(|column| matrix.iter().map(|row| row[column]).collect()).collect()
+}
+
+/// How far the numbers of a map may be from those it stands for, in roundoffs of their own.
+const EXACT: f64 = 0.0;
+const ROUNDED: f64 = 8.0;
+
+fn expect_matrix<L: Linear<I, O>, const I: usize, const O: usize>(name: &str, derived: &Matrix, roundoffs: f64) {
+    let computed = matrix_of::<L, I, O>();
+    assert_eq!(derived.len(), computed.len(), "{name}");
+    for (derived, computed) in derived.iter().zip(&computed) {
+        assert_eq!(derived.len(), computed.len(), "{name}");
+        for (derived, computed) in derived.iter().zip(computed) {
+            let error = (derived.to_f64() - computed).abs();
+            let allowed = roundoffs * f64::EPSILON / 2.0 * computed.abs();
+            assert!(error <= allowed, "{name}: {derived:?} is computed as {computed}");
         }
     }
 }
 
 #[test]
-fn numbers_of_the_operands_maps_are_exact_in_f32() {
-    for number in InputOfFour::COEFFICIENTS.into_iter().chain(DeltaOfFour::COEFFICIENTS) {
+fn the_maps_are_the_derived_matrices() {
+    let [(_, [input, delta, gradient]), (_, [input_of_two, delta_of_two, gradient_of_two])] = derived();
+    // Coefficients of the map that is applied least often are products rounded a few times.
+    expect_matrix::<InputOfFour, 6, 6>("input of four", &input, EXACT);
+    expect_matrix::<DeltaOfFour, 4, 6>("delta of four", &delta, EXACT);
+    expect_matrix::<GradientOfFour, 6, 3>("gradient of four", &gradient, ROUNDED);
+    expect_matrix::<InputOfTwo, 4, 4>("input of two", &input_of_two, EXACT);
+    expect_matrix::<DeltaOfTwo, 2, 4>("delta of two", &delta_of_two, EXACT);
+    expect_matrix::<GradientOfTwo, 4, 3>("gradient of two", &gradient_of_two, EXACT);
+    // In the forward pass the result of the one sum is the kernel of the other.
+    expect_matrix::<WeightsOfFour, 3, 6>("weights of four", &transposed(&gradient), ROUNDED);
+    expect_matrix::<OutputOfFour, 6, 4>("output of four", &transposed(&delta), EXACT);
+    expect_matrix::<WeightsOfTwo, 3, 4>("weights of two", &transposed(&gradient_of_two), EXACT);
+    expect_matrix::<OutputOfTwo, 4, 2>("output of two", &transposed(&delta_of_two), EXACT);
+}
+
+#[test]
+fn numbers_of_the_maps_applied_to_tiles_are_exact_in_f32() {
+    let numbers =
+        InputOfFour::COEFFICIENTS.into_iter().chain(DeltaOfFour::COEFFICIENTS).chain(OutputOfFour::COEFFICIENTS);
+    for number in numbers {
         assert_eq!(f64::from(number as f32), number);
     }
 }
 
-/// The norms behind the error bound, by power iteration, which tends to them from below.
+/// The largest 2-norm of `|G|^T diag(|A^T| row k) |B^T|`, by power iteration, which tends to it from below; `g` and `b` are given
+/// by rows of points, `a` by rows of results.
+fn amplification(a: &Matrix, g: &Matrix, b: &Matrix) -> f64 {
+    let mut largest = 0.0f64;
+    for row in a {
+        let weight = |j: usize, l: usize| {
+            let terms = row.iter().zip(g).zip(b).map(|((a, g), b)| a.mul(g[j]).mul(b[l]).to_f64().abs());
+            terms.sum::<f64>()
+        };
+        let (taps, inputs) = (g[0].len(), b[0].len());
+        let mut vector = vec![1.0; inputs];
+        let mut norm = 0.0;
+        for _ in 0..100 {
+            let image: Vec<f64> =
+                (0..taps).map(|j| vector.iter().enumerate().map(|(l, x)| weight(j, l) * x).sum()).collect();
+            vector = (0..inputs).map(|l| image.iter().enumerate().map(|(j, y)| weight(j, l) * y).sum()).collect();
+            norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+            vector.iter_mut().for_each(|x| *x /= norm);
+        }
+        // Of the matrix times its transpose.
+        largest = largest.max(norm.sqrt());
+    }
+    largest
+}
+
 #[test]
 fn the_amplifications_are_the_norms_of_the_maps() {
-    for ((outputs, [input, delta, gradient]), declared) in
-        derived().into_iter().zip([Four::AMPLIFICATION, Two::AMPLIFICATION])
-    {
-        let mut largest = 0.0f64;
-        for row in &gradient {
-            let weight = |j: usize, l: usize| {
-                let terms = row.iter().zip(&delta).zip(&input).map(|((a, g), b)| a.mul(g[j]).mul(b[l]).to_f64().abs());
-                terms.sum::<f64>()
-            };
-            let mut vector = vec![1.0; outputs + 2];
-            let mut norm = 0.0;
-            for _ in 0..100 {
-                let image: Vec<f64> =
-                    (0..outputs).map(|j| vector.iter().enumerate().map(|(l, x)| weight(j, l) * x).sum()).collect();
-                vector =
-                    (0..outputs + 2).map(|l| image.iter().enumerate().map(|(j, y)| weight(j, l) * y).sum()).collect();
-                norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-                vector.iter_mut().for_each(|x| *x /= norm);
-            }
-            // Of the matrix times its transpose.
-            largest = largest.max(norm.sqrt());
+    let declared =
+        [[Four::AMPLIFICATION, Four::FORWARD_AMPLIFICATION], [Two::AMPLIFICATION, Two::FORWARD_AMPLIFICATION]];
+    for ((outputs, [input, delta, gradient]), declared) in derived().into_iter().zip(declared) {
+        let of_gradient = amplification(&gradient, &delta, &input);
+        let of_forward = amplification(&transposed(&delta), &transposed(&gradient), &input);
+        for (largest, declared) in [of_gradient, of_forward].into_iter().zip(declared) {
+            assert!(largest <= declared && declared <= 1.002 * largest, "{outputs} outputs: {largest} for {declared}");
         }
-        assert!(largest <= declared && declared <= 1.002 * largest, "{outputs} outputs: {largest} for {declared}");
     }
 }
