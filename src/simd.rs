@@ -5,6 +5,7 @@
 //! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
 
 pub(crate) mod channels;
+pub(crate) mod correlate;
 pub(crate) mod depthwise;
 pub(crate) mod dot;
 pub(crate) mod fourier;

@@ -105,7 +105,7 @@ pub(crate) fn write_channels<T: Element>(
 }
 
 /// Writes each channel's `count` weights one after the other, from the row of sums each weight has.
-fn transpose<'a, T: Element>(
+pub(crate) fn transpose<'a, T: Element>(
     isa: Isa,
     rows: impl Fn(usize) -> &'a [T::Acc],
     count: usize,

@@ -20,6 +20,7 @@ mod dot;
 mod dot_pack;
 mod dot_plan;
 mod dot_streams;
+mod forward;
 mod gather;
 mod operand;
 mod outer;
@@ -44,6 +45,7 @@ pub use public_plan::{DirectKernel, DirectPlan, KernelPlan};
 
 use super::{Backend, Cost};
 use crate::bias;
+use crate::correlation::{for_each_correlation, phase_shapes};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
@@ -101,27 +103,26 @@ impl<T: Element> Backend<T> for Direct {
         format!("parallel SIMD kernels without unfolding, on {}", self.isa)
     }
 
-    fn supports(&self, op: Op, _: &ConvShape) -> Result<(), Unsupported> {
-        match op {
-            Op::WeightGradient | Op::BiasGradient => Ok(()),
-            Op::Forward | Op::InputGradient => Err(Unsupported {
-                backend: "direct",
-                op,
-                reason: "its kernels are written for gradients of weights",
-                remedy: "use `im2col` or `naive`",
-            }),
-        }
+    fn supports(&self, _: Op, _: &ConvShape) -> Result<(), Unsupported> {
+        Ok(())
     }
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
         match op {
             Op::WeightGradient if plain::suits(shape) => 0,
             Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
-            Op::BiasGradient | Op::Forward | Op::InputGradient => 0,
+            Op::BiasGradient => 0,
+            Op::Forward => forward::scratch_len(shape, self.isa.registers::<T::Acc>()),
+            Op::InputGradient => phase_shapes(shape)
+                .map(|phase| forward::scratch_len(&phase, self.isa.registers::<T::Acc>()))
+                .fold(0, usize::max),
         }
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
+        if op == Op::InputGradient {
+            return Cost::sum(phase_shapes(shape).map(|phase| Backend::<T>::cost(self, Op::Forward, &phase)));
+        }
         let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = operands(shape.output_dims());
         let (flops, elements, tasks, kernel) = match op {
@@ -133,7 +134,13 @@ impl<T: Element> Backend<T> for Direct {
                 let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
                 (flops, elements, plan.tasks(shape), plan.name())
             }
-            Op::BiasGradient | Op::Forward | Op::InputGradient => (delta, delta, 1, ""),
+            Op::Forward => {
+                let registers = self.isa.registers::<T::Acc>();
+                let flops = 4.0 * registers.lanes as f64 * forward::cycles(shape, registers);
+                let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
+                (flops, elements, shape.batch().min(16), "channels")
+            }
+            Op::BiasGradient | Op::InputGradient => (delta, delta, 1, ""),
         };
         Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
@@ -146,10 +153,17 @@ impl<T: Element> Backend<T> for Direct {
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let chain = match op {
             Op::WeightGradient => self.recall::<T>(shape).longest_chain(shape),
-            Op::BiasGradient | Op::Forward | Op::InputGradient => return bias::bias_error_bound::<T>(shape),
+            Op::BiasGradient => return bias::bias_error_bound::<T>(shape),
+            Op::Forward => forward::longest_chain(shape),
+            Op::InputGradient => {
+                let phases = phase_shapes(shape);
+                let bounds = phases.map(|phase| Backend::<T>::error_bound(self, Op::Forward, &phase));
+                return bounds.fold(0.0, f64::max);
+            }
         };
+        let terms = if op == Op::Forward { chain } else { shape.terms() };
         let roundings = 1.0 + chain as f64;
-        (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(shape.terms() as f64)
+        (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(terms as f64)
     }
 
     /// Number by number it is Rust's own arithmetic, which fuses nothing.
@@ -171,8 +185,10 @@ impl<T: Element> Backend<T> for Direct {
                 run(&in_place.unwrap_or(anywhere), problem, self.isa, scratch)
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
-            // `supports` refuses it.
-            problem => unreachable!("direct does not compute the {}", problem.op()),
+            Problem::Forward(problem) => forward::run(problem.into(), self.isa, scratch),
+            Problem::InputGradient(problem) => {
+                for_each_correlation(problem, |pass| forward::run(pass, self.isa, scratch));
+            }
         }
     }
 }

@@ -60,7 +60,7 @@ impl AxisWindow {
     }
 }
 
-fn step(axis: &Axis) -> usize {
+pub(super) fn step(axis: &Axis) -> usize {
     if axis.kernel == 1 { axis.stride } else { gcd(axis.stride, axis.dilation) }
 }
 
