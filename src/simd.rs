@@ -12,6 +12,7 @@ pub(crate) mod fourier;
 pub(crate) mod grouped;
 pub(crate) mod outer;
 pub(crate) mod planar;
+pub(crate) mod shift;
 pub(crate) mod slide;
 pub(crate) mod tile;
 pub(crate) mod toom;

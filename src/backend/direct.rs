@@ -52,6 +52,7 @@ use crate::op::Op;
 use crate::problem::{Problem, WeightGradient};
 use crate::shape::ConvShape;
 use crate::simd::Isa;
+use forward::ForwardPlan;
 use plan::{Kernel, Plan};
 
 /// SIMD kernels on one instruction set.
@@ -69,6 +70,11 @@ impl Direct {
     /// The plan of a shape, whose kernels need the fewest cycles.
     fn recall<T: Element>(&self, shape: &ConvShape) -> Plan {
         remembered::plan(shape, self.isa.registers::<T::Acc>(), size_of::<T::Acc>())
+    }
+
+    /// How the forward pass of a shape is computed.
+    fn forward_plan<T: Element>(&self, shape: &ConvShape) -> ForwardPlan {
+        ForwardPlan::new(shape, self.isa.registers::<T::Acc>())
     }
 }
 
@@ -112,9 +118,9 @@ impl<T: Element> Backend<T> for Direct {
             Op::WeightGradient if plain::suits(shape) => 0,
             Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
             Op::BiasGradient => 0,
-            Op::Forward => forward::scratch_len(shape, self.isa.registers::<T::Acc>()),
+            Op::Forward => self.forward_plan::<T>(shape).scratch_len(shape),
             Op::InputGradient => phase_shapes(shape)
-                .map(|phase| forward::scratch_len(&phase, self.isa.registers::<T::Acc>()))
+                .map(|phase| self.forward_plan::<T>(&phase).scratch_len(&phase))
                 .fold(0, usize::max),
         }
     }
@@ -135,10 +141,10 @@ impl<T: Element> Backend<T> for Direct {
                 (flops, elements, plan.tasks(shape), plan.name())
             }
             Op::Forward => {
-                let registers = self.isa.registers::<T::Acc>();
-                let flops = 4.0 * registers.lanes as f64 * forward::cycles(shape, registers);
+                let plan = self.forward_plan::<T>(shape);
+                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
                 let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
-                (flops, elements, shape.batch().min(16), "channels")
+                (flops, elements, plan.tasks(), plan.name())
             }
             Op::BiasGradient | Op::InputGradient => (delta, delta, 1, ""),
         };

@@ -160,6 +160,45 @@ impl<T: Lane> WithSimd for DealGroups<'_, T> {
     }
 }
 
+/// Copies lines of equal length, a vector at a time: calls that copy a few vectors each would take longer than these.
+///
+/// `put` stores as many numbers as there is room for, as that of [`Transpose`](super::transpose::Transpose) does.
+pub(crate) struct CopyLines<'a, T, O, Put> {
+    pub source: &'a [T],
+    /// Where the first line begins, and elements from a line to the next.
+    pub first: usize,
+    pub pitch: isize,
+    pub lines: usize,
+    pub len: usize,
+    pub out: &'a mut [O],
+    /// The same of where they go.
+    pub out_first: usize,
+    pub out_pitch: isize,
+    pub put: Put,
+}
+
+impl<T: Lane, O, Put: Fn(&mut [O], &[T])> WithSimd for CopyLines<'_, T, O, Put> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let CopyLines { source, first, pitch, lines, len, out, out_first, out_pitch, put } = self;
+        let lanes = T::lanes::<S>();
+        for line in 0..lines {
+            let at = |first: usize, pitch: isize| first.wrapping_add_signed(pitch.wrapping_mul(line.cast_signed()));
+            let source = source[at(first, pitch)..][..len].chunks_exact(lanes);
+            let mut out = out[at(out_first, out_pitch)..][..len].chunks_exact_mut(lanes);
+            let rest = source.remainder();
+            for (out, source) in (&mut out).zip(source) {
+                put(&mut out[..lanes], &source[..lanes]);
+            }
+            if !rest.is_empty() {
+                put(out.into_remainder(), rest);
+            }
+        }
+    }
+}
+
 /// Reads lines and forgets them: brings them into the caches in their order. 115 GB/s from an L3 cache, where a kernel
 /// that goes from position to position fetches 10 to 60; vectors that cross cache lines would halve what comes from
 /// memory (Zen 5).

@@ -64,6 +64,14 @@ pub(super) fn step(axis: &Axis) -> usize {
     if axis.kernel == 1 { axis.stride } else { gcd(axis.stride, axis.dilation) }
 }
 
+/// The taps that meet the input, and not the padding, of an output.
+pub(super) fn meeting_taps(axis: &Axis, output: usize) -> Range<usize> {
+    let at = output * axis.stride;
+    let taps = |positions: usize| positions.saturating_sub(at).div_ceil(axis.dilation).min(axis.kernel);
+    let end = taps(axis.input + axis.padding);
+    taps(axis.padding).min(end)..end
+}
+
 /// The greatest common divisor.
 pub(super) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }

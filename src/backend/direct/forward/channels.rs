@@ -18,7 +18,7 @@
 //! 4. Every output is one sum in one order: it does not show which thread computed it, nor in which tile.
 
 use super::super::panel::{Line, Positions, pack};
-use super::super::window::{AxisWindow, piece, pieces, step};
+use super::super::window::{AxisWindow, meeting_taps, piece, pieces, step};
 use super::channels_plan::ChannelsPlan;
 use super::weights::{pack as pack_weights, pack_bias};
 use super::write::write_positions;
@@ -191,14 +191,6 @@ impl Columns {
         let first = (before * step).saturating_sub(axis.padding);
         Columns { before, inside: Positions { first, step, len: end - before } }
     }
-}
-
-/// The taps that meet the input, and not the padding, of an output.
-fn meeting_taps(axis: &Axis, output: usize) -> Range<usize> {
-    let at = output * axis.stride;
-    let taps = |positions: usize| positions.saturating_sub(at).div_ceil(axis.dilation).min(axis.kernel);
-    let end = taps(axis.input + axis.padding);
-    taps(axis.padding).min(end)..end
 }
 
 /// Some images of a group, and a band of their outputs, with their input packed.

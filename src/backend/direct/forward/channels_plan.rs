@@ -19,7 +19,7 @@ const FEW_CHANNELS: usize = 8;
 const PARTS: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct ChannelsPlan {
+pub(in super::super) struct ChannelsPlan {
     pub lanes: usize,
     pub order: Order,
     /// Elements of a position in the panel.

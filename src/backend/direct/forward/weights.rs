@@ -9,7 +9,7 @@ use crate::simd::transpose::Transpose;
 
 /// How the channels of a group are dealt: output channels to tiles, and input channels to blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Order {
+pub(in super::super) struct Order {
     /// Output channels of a group, those included that only fill the last tile.
     pub out_channels: usize,
     /// Output channels of a tile at most; all but the last are of nearly the same size, a multiple of `grain`.
@@ -42,6 +42,9 @@ impl Order {
 /// Columns transposed at a time into a buffer, by at most so many rows.
 const COLUMNS: usize = 144;
 const ROWS: usize = 32;
+
+/// Rows that are worth the buffer.
+const LEAST_ROWS: usize = 4;
 
 /// Packs all weights: `[group][tile][block][tap][channel of the block][output channel of the tile]`.
 pub(super) fn pack<T: Element>(isa: Isa, problem: &Correlation<'_, T>, order: &Order, packed: &mut [T::Acc]) {
@@ -103,7 +106,7 @@ fn pack_tile<T: Element>(
                 isa.run(Transpose { rows: rows_of, count: rows, out, pitch: width, block: COLUMNS, put });
                 continue;
             }
-            if width <= ROWS {
+            if (LEAST_ROWS..=ROWS).contains(&width) {
                 let mut buffer = [T::Acc::default(); COLUMNS * ROWS];
                 let together = COLUMNS / order.taps;
                 for channel in (0..channels).step_by(together) {

@@ -1,0 +1,296 @@
+//! The forward pass of a 1x1 kernel with output positions in lanes: a matrix product whose long side is in lanes.
+//!
+//! ```text
+//! pack the weights into [tile of N output channels][input channel][N]
+//! for piece of the output in parallel:
+//!     for group, V vectors of positions, counted through images and rows:
+//!         copy the input into [input channel][V lanes]
+//!         for tile of output channels:
+//!             sums[channel][position] = bias + the kernel over all input channels
+//!             write the sums, as they lie
+//! ```
+//!
+//! 1. Positions of a channel lie side by side in both operands, and are copied where the kernel with
+//!    [channels](super::channels) in lanes transposes them twice.
+//! 2. Vectors cross from row to row and from image to image: small planes leave no lanes idle.
+
+use super::weights::{Order, pack as pack_weights, pack_bias};
+use crate::correlation::Correlation;
+use crate::element::Element;
+use crate::partition::{join, pays};
+use crate::problem::Update;
+use crate::shape::ConvShape;
+use crate::simd::channels::CopyLines;
+use crate::simd::correlate::{CorrelateTile, Level, Numbers, Start, for_correlate_tile, max_n};
+use crate::simd::tile::Tile;
+use crate::simd::{Isa, Registers};
+use crate::tensor::{Runs, View, ViewMut};
+use std::ops::Range;
+
+/// Vectors of positions in a tile.
+const VECTORS: usize = 2;
+
+/// Positions of a tile on the widest vectors.
+const MAX_POSITIONS: usize = 32;
+
+/// Sums of a tile.
+const MAX_SUMS: usize = MAX_POSITIONS * crate::simd::correlate::MAX_N;
+
+/// Pieces of the output that have scratch of their own.
+const PARTS: usize = 16;
+
+/// How it is cut.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in super::super) struct PointwisePlan {
+    lanes: usize,
+    order: Order,
+    pub parts: usize,
+}
+
+impl PointwisePlan {
+    pub fn new(shape: &ConvShape, registers: Registers) -> PointwisePlan {
+        let order = Order {
+            out_channels: shape.group_out_channels(),
+            tile: max_n(VECTORS, registers),
+            grain: 1,
+            blocks: 1,
+            channels: shape.group_in_channels(),
+            taps: 1,
+        };
+        let tiles = shape.terms().div_ceil(VECTORS * registers.lanes) * shape.groups() * order.tiles();
+        PointwisePlan { lanes: registers.lanes, order, parts: tiles.min(PARTS) }
+    }
+
+    fn slot_len(&self) -> usize {
+        self.order.channels.saturating_mul(VECTORS * self.lanes)
+    }
+
+    pub fn scratch_len(&self, shape: &ConvShape) -> usize {
+        let packed = shape.out_channels().saturating_add(shape.weights_len());
+        packed.saturating_add(self.parts.saturating_mul(self.slot_len()))
+    }
+
+    /// Cycles of the whole problem on one core.
+    pub fn cycles(&self, shape: &ConvShape) -> f64 {
+        let vectors = shape.terms().div_ceil(self.lanes) as f64;
+        let products = vectors * shape.weights_len() as f64;
+        let copied = (shape.terms() * (shape.in_channels() + shape.out_channels())) as f64;
+        0.52 * products + 0.4 * copied + 0.5 * shape.weights_len() as f64
+    }
+}
+
+/// Whether the operands lie as the kernel is made for: not channels side by side.
+pub(super) fn suits<T: Element>(problem: &Correlation<'_, T>) -> bool {
+    problem.input.strides5()[1] != 1 || problem.output.strides5()[1] != 1
+}
+
+/// Computes a forward pass.
+pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &PointwisePlan, isa: Isa, scratch: &mut [T::Acc]) {
+    let shape = problem.shape;
+    let (bias, scratch) = scratch.split_at_mut(shape.out_channels());
+    let (weights, slots) = scratch.split_at_mut(shape.weights_len());
+    pack_bias(&problem, &plan.order, bias);
+    pack_weights(isa, &problem, &plan.order, weights);
+    let Correlation { input, output, update, .. } = problem;
+    let pass = Pass { shape, plan, isa, input, bias, weights, update };
+    let piece = Piece { output, image: 0, channel: 0 };
+    pass.divide(piece, &mut slots[..plan.parts * plan.slot_len()], shape.flops());
+}
+
+/// What all pieces share.
+struct Pass<'a, T: Element> {
+    shape: ConvShape,
+    plan: &'a PointwisePlan,
+    isa: Isa,
+    input: View<'a, T>,
+    bias: &'a [T::Acc],
+    weights: &'a [T::Acc],
+    update: Update<T>,
+}
+
+/// A piece of the output: its first image and channel.
+struct Piece<'a, T> {
+    output: ViewMut<'a, T>,
+    image: usize,
+    channel: usize,
+}
+
+impl<T: Element> Pass<'_, T> {
+    /// Computes a piece: by halves, while there is scratch for both.
+    fn divide(&self, piece: Piece<'_, T>, slots: &mut [T::Acc], flops: f64) {
+        let slot_len = self.plan.slot_len();
+        let tasks = slots.len() / slot_len;
+        if tasks == 1 || !pays(flops) {
+            return self.compute(piece, &mut slots[..slot_len]);
+        }
+        let Piece { mut output, image, channel } = piece;
+        for axis in [0, 1] {
+            let middle = output.dims5()[axis] / 2;
+            // Tiles of channels are not cut; they may be of one channel less.
+            let middle = if axis == 0 { middle } else { self.tile_end(channel + middle) - channel };
+            output = match output.split(axis, middle) {
+                Ok((low, high)) => {
+                    let (low_slots, high_slots) = slots.split_at_mut(tasks / 2 * slot_len);
+                    let low = Piece { output: low, image, channel };
+                    let mut high = Piece { output: high, image, channel };
+                    if axis == 0 {
+                        high.image += middle;
+                    } else {
+                        high.channel += middle;
+                    }
+                    let half = flops / 2.0;
+                    join(flops, || self.divide(low, low_slots, half), || self.divide(high, high_slots, half));
+                    return;
+                }
+                Err(whole) => whole,
+            };
+        }
+        self.compute(Piece { output, image, channel }, &mut slots[..slot_len]);
+    }
+
+    /// Where the tile ends that the channel before this one belongs to.
+    fn tile_end(&self, channel: usize) -> usize {
+        let order = &self.plan.order;
+        let (group, last) = (channel.saturating_sub(1) / order.out_channels, channel.saturating_sub(1) % order.out_channels);
+        let ends = (0..order.tiles()).map(|tile| order.tile(tile).end);
+        group * order.out_channels + ends.into_iter().find(|&end| end > last).unwrap_or(order.out_channels)
+    }
+
+    fn compute(&self, piece: Piece<'_, T>, panel: &mut [T::Acc]) {
+        let Pass { plan, isa, bias, weights, .. } = self;
+        let Piece { mut output, image, channel } = piece;
+        let [images, channels, depths, rows, columns] = output.dims5();
+        let terms = images * depths * rows * columns;
+        let order = &plan.order;
+        let (input_runs, output_runs) = (self.input_runs(images), {
+            let [batch, _, depth, row, column] = output.strides5();
+            Runs::new([(images, batch), (depths, depth), (rows, row), (columns, column)])
+        });
+        let mut sums = [T::Acc::default(); MAX_SUMS];
+        let groups = channel / order.out_channels..(channel + channels).div_ceil(order.out_channels);
+        for group in groups {
+            let of_group = group * order.out_channels;
+            for first in (0..terms).step_by(VECTORS * plan.lanes) {
+                let positions = first..terms.min(first + VECTORS * plan.lanes);
+                let v = positions.len().div_ceil(plan.lanes);
+                let width = v * plan.lanes;
+                self.copy_input(group, image, &input_runs, positions.clone(), width, panel);
+                let mut segments = [(0, 0); MAX_POSITIONS];
+                let mut count = 0;
+                output_runs.for_each(positions.clone(), |offset, len| {
+                    segments[count] = (offset, len);
+                    count += 1;
+                });
+                for tile in (0..order.tiles()).map(|tile| order.tile(tile)) {
+                    let at = of_group + tile.start;
+                    if at < channel || at >= channel + channels {
+                        continue;
+                    }
+                    for_correlate_tile!(
+                        Tile { v, n: tile.len() },
+                        isa.run(CorrelateTile::<T::Acc, V, N> {
+                            vectors: panel,
+                            numbers: &weights[at * order.channels..],
+                            levels: [Level::ONE; 4],
+                            steps: order.channels,
+                            lie: Numbers::BySteps,
+                            start: Start::Numbers(&bias[at..]),
+                            sums: &mut sums,
+                        })
+                    );
+                    let channels = at - channel..at - channel + tile.len();
+                    self.write(&mut output, channels, (&segments[..count], output_runs.stride()), (&sums, width));
+                }
+            }
+        }
+    }
+
+    fn input_runs(&self, images: usize) -> Runs {
+        let [batch, _, strides @ ..] = self.input.strides5();
+        let axes = self.shape.axes();
+        // Wrapping: the stride of an axis of length 1 is never stepped and may be anything.
+        let [depth, row, column] =
+            [0, 1, 2].map(|i| (axes[i].output, strides[i].wrapping_mul(axes[i].stride.cast_signed())));
+        Runs::new([(images, batch), depth, row, column])
+    }
+
+    /// Copies some positions of all input channels of a group, `[channel][width]`.
+    fn copy_input(
+        &self,
+        group: usize,
+        image: usize,
+        runs: &Runs,
+        positions: Range<usize>,
+        width: usize,
+        panel: &mut [T::Acc],
+    ) {
+        let ics = self.plan.order.channels;
+        let pitch = self.input.strides5()[1];
+        let start = self.input.index([image, group * ics, 0, 0, 0]);
+        let mut at = 0;
+        runs.for_each(positions, |offset, len| {
+            let first = start.wrapping_add_signed(offset);
+            match T::as_acc(self.input.data()).filter(|_| runs.stride() == 1 || len == 1) {
+                Some(source) => self.isa.run(CopyLines {
+                    source,
+                    first,
+                    pitch,
+                    lines: ics,
+                    len,
+                    out: &mut *panel,
+                    out_first: at,
+                    out_pitch: width.cast_signed(),
+                    put: |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers),
+                }),
+                None => {
+                    for (channel, out) in panel.chunks_exact_mut(width).enumerate().take(ics) {
+                        let first = first.wrapping_add_signed(pitch.wrapping_mul(channel.cast_signed()));
+                        for (x, out) in out[at..at + len].iter_mut().enumerate() {
+                            let x = runs.stride().wrapping_mul(x.cast_signed());
+                            *out = self.input.data()[first.wrapping_add_signed(x)].to_acc();
+                        }
+                    }
+                }
+            }
+            at += len;
+        });
+    }
+
+    /// Writes the sums of some channels, in segments of the output: where they begin, and their lengths.
+    fn write(
+        &self,
+        output: &mut ViewMut<'_, T>,
+        channels: Range<usize>,
+        (segments, step): (&[(isize, usize)], isize),
+        (sums, width): (&[T::Acc], usize),
+    ) {
+        let start = output.index([0, channels.start, 0, 0, 0]);
+        let pitch = output.strides5()[1];
+        let mut at = 0;
+        for &(offset, len) in segments {
+            let first = start.wrapping_add_signed(offset);
+            if self.update == Update::overwrite() && (step == 1 || len == 1) {
+                self.isa.run(CopyLines {
+                    source: sums,
+                    first: at,
+                    pitch: width.cast_signed(),
+                    lines: channels.len(),
+                    len,
+                    out: output.data_mut(),
+                    out_first: first,
+                    out_pitch: pitch,
+                    put: |out: &mut [T], sums: &[T::Acc]| T::round(sums, out),
+                });
+            } else {
+                for channel in 0..channels.len() {
+                    let first = first.wrapping_add_signed(pitch.wrapping_mul(channel.cast_signed()));
+                    for x in 0..len {
+                        let index = first.wrapping_add_signed(step.wrapping_mul(x.cast_signed()));
+                        self.update.apply(&mut output.data_mut()[index], sums[channel * width + at + x]);
+                    }
+                }
+            }
+            at += len;
+        }
+    }
+}
