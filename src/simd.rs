@@ -10,6 +10,7 @@ pub(crate) mod depthwise;
 pub(crate) mod dot;
 pub(crate) mod fourier;
 pub(crate) mod grouped;
+pub(crate) mod multiply;
 pub(crate) mod outer;
 pub(crate) mod planar;
 pub(crate) mod shift;

@@ -1,6 +1,6 @@
 //! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! Seven kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
+//! Seven kernels divide the weight gradients between them, and a plan that is plain data says which one a shape gets:
 //!
 //! - [`plain`]: the definition as loops; for problems so small that nothing is worth preparing.
 //! - [`slide`]: positions in lanes, nothing packed; for depthwise convolutions and images of few channels whose rows lie
@@ -11,6 +11,8 @@
 //! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes. Or, under
 //!   the name `grouped`, groups in lanes, for groups of few channels.
 //! - [`dot`]: positions in lanes; for the same where it is strided or lies otherwise.
+//!
+//! The pass [`forward`], which the input gradient is made of, has kernels of its own.
 
 mod cut;
 mod depthwise;
@@ -71,11 +73,6 @@ impl Direct {
     fn recall<T: Element>(&self, shape: &ConvShape) -> Plan {
         remembered::plan(shape, self.isa.registers::<T::Acc>(), size_of::<T::Acc>())
     }
-
-    /// How the forward pass of a shape is computed.
-    fn forward_plan<T: Element>(&self, shape: &ConvShape) -> ForwardPlan {
-        ForwardPlan::new(shape, self.isa.registers::<T::Acc>())
-    }
 }
 
 /// Whether the operands lie as a kernel reads them.
@@ -118,10 +115,10 @@ impl<T: Element> Backend<T> for Direct {
             Op::WeightGradient if plain::suits(shape) => 0,
             Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
             Op::BiasGradient => 0,
-            Op::Forward => self.forward_plan::<T>(shape).scratch_len(shape),
-            Op::InputGradient => phase_shapes(shape)
-                .map(|phase| self.forward_plan::<T>(&phase).scratch_len(&phase))
-                .fold(0, usize::max),
+            Op::Forward => forward::scratch_len::<T>(shape, self.isa),
+            Op::InputGradient => {
+                phase_shapes(shape).map(|phase| forward::scratch_len::<T>(&phase, self.isa)).fold(0, usize::max)
+            }
         }
     }
 
@@ -141,7 +138,7 @@ impl<T: Element> Backend<T> for Direct {
                 (flops, elements, plan.tasks(shape), plan.name())
             }
             Op::Forward => {
-                let plan = self.forward_plan::<T>(shape);
+                let plan = ForwardPlan::new(shape, self.isa.registers::<T::Acc>());
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
                 let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
                 (flops, elements, plan.tasks(), plan.name())
@@ -151,8 +148,8 @@ impl<T: Element> Backend<T> for Direct {
         Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
-    /// A product of the weight gradient is rounded once itself where multiply-adds are not fused, then takes part in the
-    /// additions of its kernel's longest chain. `h` roundings on the way to the result bound the error by
+    /// A product is rounded once itself where multiply-adds are not fused, then takes part in the additions of its kernel's
+    /// longest chain: an output of the forward pass is one sum over input channels and taps, which begins with the bias. `h` roundings on the way to the result bound the error by
     /// `h * u / (1 - h * u)` of the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
     /// section 4.2). Zeros that fill gaps and the scale 1 do not round. No order of summing `n` products errs by more than
     /// `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), which is less for short sums.

@@ -66,7 +66,9 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for ShiftTile<'_, T, V, N
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        super::tile::expect_registers::<T, S>(Tile { v: V, n: N }, |tile, registers| tile.v == 1 || fits(tile, registers));
+        super::tile::expect_registers::<T, S>(Tile { v: V, n: N }, |tile, registers| {
+            tile.v == 1 || fits(tile, registers)
+        });
         let ShiftTile { input, channel, channels, shifts, weights, weights_channel, start, sums: held, pitch } = self;
         let len = V * T::lanes::<S>();
         let mut sums = [[T::splat(simd, T::default()); V]; N];

@@ -1,11 +1,13 @@
-//! The forward pass, which is the input gradient's as well: three kernels, and which of them a shape gets.
+//! The forward pass, which is the input gradient's as well: four kernels, and which of them a shape gets.
 //!
 //! - [`channels`]: output channels in lanes; for layers with channels enough to fill them.
+//! - [`plain`]: the definition as loops; for tiny problems.
 //! - [`pointwise`]: output positions in lanes; for 1x1 kernels, where these lie side by side.
 //! - [`shifts`]: output positions in lanes; for depthwise convolutions and groups of few output channels.
 
 mod channels;
 mod channels_plan;
+mod plain;
 mod pointwise;
 mod shifts;
 mod shifts_plan;
@@ -23,15 +25,16 @@ use shifts_plan::ShiftsPlan;
 /// How a forward pass is computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ForwardPlan {
-    /// Faster where channels do not lie side by side.
-    pointwise: Option<PointwisePlan>,
-    anywhere: Kernel,
+    /// Positions in lanes, if that takes fewer cycles.
+    positions: Option<Positions>,
+    /// However the operands lie.
+    channels: ChannelsPlan,
 }
 
-/// A kernel for operands that lie in any way.
+/// A kernel with positions in lanes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kernel {
-    Channels(ChannelsPlan),
+enum Positions {
+    Pointwise(PointwisePlan),
     Shifts(ShiftsPlan),
 }
 
@@ -39,65 +42,77 @@ impl ForwardPlan {
     /// The plan that needs the fewest cycles.
     pub fn new(shape: &ConvShape, registers: Registers) -> ForwardPlan {
         let channels = ChannelsPlan::new(shape, registers);
-        let shifts = ShiftsPlan::new(shape, registers);
-        let anywhere = if shifts.cycles(shape) < channels.cycles(shape) {
-            Kernel::Shifts(shifts)
+        let positions = if is_pointwise(shape) {
+            Positions::Pointwise(PointwisePlan::new(shape, registers))
         } else {
-            Kernel::Channels(channels)
+            Positions::Shifts(ShiftsPlan::new(shape, registers))
         };
-        let pointwise = is_pointwise(shape).then(|| PointwisePlan::new(shape, registers));
-        ForwardPlan { pointwise: pointwise.filter(|plan| plan.cycles(shape) < anywhere.cycles(shape)), anywhere }
+        let is_faster = positions.cycles(shape) < channels.cycles(shape);
+        ForwardPlan { positions: is_faster.then_some(positions), channels }
     }
 
     /// Elements of scratch that suffice for each kernel.
-    pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        let anywhere = match &self.anywhere {
-            Kernel::Channels(plan) => plan.scratch_len(shape),
-            Kernel::Shifts(plan) => plan.scratch_len(shape),
+    fn scratch_len(&self, shape: &ConvShape) -> usize {
+        let positions = match &self.positions {
+            Some(Positions::Pointwise(plan)) => plan.scratch_len(shape),
+            Some(Positions::Shifts(plan)) => plan.scratch_len(shape),
+            None => 0,
         };
-        self.pointwise.map_or(0, |plan| plan.scratch_len(shape)).max(anywhere)
+        self.channels.scratch_len(shape).max(positions)
     }
 
     /// Cycles on one core.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        self.pointwise.map_or_else(|| self.anywhere.cycles(shape), |plan| plan.cycles(shape))
+        self.positions.map_or_else(|| self.channels.cycles(shape), |plan| plan.cycles(shape))
     }
 
     /// Pieces that do not wait for each other.
     pub fn tasks(&self) -> usize {
-        match (&self.pointwise, &self.anywhere) {
-            (Some(plan), _) => plan.parts,
-            (None, Kernel::Channels(plan)) => plan.parts * plan.pieces,
-            (None, Kernel::Shifts(plan)) => plan.parts,
+        match &self.positions {
+            Some(Positions::Pointwise(plan)) => plan.parts,
+            Some(Positions::Shifts(plan)) => plan.parts,
+            None => self.channels.parts * self.channels.pieces,
         }
     }
 
     /// The kernel's name.
     pub fn name(&self) -> &'static str {
-        match (&self.pointwise, &self.anywhere) {
-            (Some(_), _) => "pointwise",
-            (None, Kernel::Channels(_)) => "channels",
-            (None, Kernel::Shifts(_)) => "shifts",
+        match &self.positions {
+            Some(Positions::Pointwise(_)) => "pointwise",
+            Some(Positions::Shifts(_)) => "shifts",
+            None => "channels",
         }
     }
 }
 
-impl Kernel {
+impl Positions {
     fn cycles(&self, shape: &ConvShape) -> f64 {
         match self {
-            Kernel::Channels(plan) => plan.cycles(shape),
-            Kernel::Shifts(plan) => plan.cycles(shape),
+            Positions::Pointwise(plan) => plan.cycles(shape),
+            Positions::Shifts(plan) => plan.cycles(shape),
         }
     }
+}
+
+/// Elements of scratch.
+pub(super) fn scratch_len<T: Element>(shape: &ConvShape, isa: Isa) -> usize {
+    if plain::suits(shape) { 0 } else { ForwardPlan::new(shape, isa.registers::<T::Acc>()).scratch_len(shape) }
 }
 
 /// Computes a forward pass.
 pub(super) fn run<T: Element>(problem: Correlation<'_, T>, isa: Isa, scratch: &mut [T::Acc]) {
-    let ForwardPlan { pointwise, anywhere } = ForwardPlan::new(&problem.shape, isa.registers::<T::Acc>());
-    match (pointwise.filter(|_| pointwise::suits(&problem)), anywhere) {
-        (Some(plan), _) => pointwise::run(problem, &plan, isa, scratch),
-        (None, Kernel::Channels(plan)) => channels::run(problem, &plan, isa, scratch),
-        (None, Kernel::Shifts(plan)) => shifts::run(problem, &plan, isa, scratch),
+    if plain::suits(&problem.shape) {
+        return plain::run(problem);
+    }
+    let ForwardPlan { positions, channels } = ForwardPlan::new(&problem.shape, isa.registers::<T::Acc>());
+    // Channels that lie side by side are best left so, if they fill lanes.
+    let lie_as_channels = problem.input.strides5()[1] == 1 && problem.output.strides5()[1] == 1;
+    match positions {
+        Some(Positions::Pointwise(plan)) if !lie_as_channels => pointwise::run(problem, &plan, isa, scratch),
+        Some(Positions::Shifts(plan)) if !(lie_as_channels && channels.is_depthwise) => {
+            shifts::run(problem, &plan, isa, scratch);
+        }
+        _ => channels::run(problem, &channels, isa, scratch),
     }
 }
 

@@ -18,29 +18,34 @@
 //! 4. Every output is one sum in one order: it does not show which thread computed it, nor in which tile.
 
 use super::super::panel::{Line, Positions, pack};
-use super::super::window::{AxisWindow, meeting_taps, piece, pieces, step};
+use super::super::window::{self, AxisWindow, meeting_taps, piece, pieces, step};
 use super::channels_plan::ChannelsPlan;
-use super::weights::{pack as pack_weights, pack_bias};
+use super::weights::{pack as pack_weights, pack_bias, pack_depthwise};
 use super::write::write_positions;
 use crate::correlation::Correlation;
 use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, pays, threads_for, work_within};
 use crate::problem::Update;
 use crate::shape::{Axis, ConvShape};
-use crate::simd::correlate::{CorrelateTile, Level, Numbers, Start, for_correlate_tile};
-use crate::simd::tile::Tile;
 use crate::simd::Isa;
+use crate::simd::correlate::{CorrelateTile, Level, Numbers, Start, for_correlate_tile};
+use crate::simd::multiply::{MultiplyTile, for_few};
+use crate::simd::tile::Tile;
 use crate::tensor::{Runs, View, ViewMut};
 use std::ops::Range;
 
 /// Computes a forward pass.
 pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &ChannelsPlan, isa: Isa, scratch: &mut [T::Acc]) {
     let shape = problem.shape;
-    let [biases, weights] = plan.packed_lens(&shape);
+    let [biases, weights] = plan.packed_lens();
     let (bias, scratch) = scratch.split_at_mut(biases);
     let (weights, slots) = scratch.split_at_mut(weights);
-    pack_bias(&problem, &plan.order, bias);
-    pack_weights(isa, &problem, &plan.order, weights);
+    if plan.is_depthwise {
+        pack_depthwise(&problem, plan.lanes, bias, weights);
+    } else {
+        pack_bias(&problem, &plan.order, bias);
+        pack_weights(isa, &problem, &plan.order, weights);
+    }
     let Correlation { input, output, update, .. } = problem;
     let pass = Pass { shape, plan, isa, input, bias, weights, update, slot_len: plan.slot_len(&shape) };
     pass.compute(0, output, &mut slots[..plan.parts * pass.slot_len], shape.flops());
@@ -86,14 +91,14 @@ impl<T: Element> Pass<'_, T> {
         let Pass { shape, plan, .. } = self;
         let (panel, sums) = slots[..self.slot_len].split_at_mut(plan.panel_len(shape));
         let [depth, height, _] = *shape.axes();
-        let ocs = shape.group_out_channels();
         let count = output.dims5()[0];
         let bands = [0, 1].map(|i| pieces(shape.axes()[i].output, plan.band[i]));
-        let windows = count.div_ceil(plan.images) * shape.groups() * bands[0] * bands[1];
+        let windows = count.div_ceil(plan.images) * plan.groups * bands[0] * bands[1];
         let work = work_within(plan.parts, flops / windows as f64);
         for image in (0..count).step_by(plan.images) {
             let images = image..count.min(image + plan.images);
-            for group in 0..shape.groups() {
+            for group in 0..plan.groups {
+                let channels = plan.of_group(group, plan.channels[1], shape.out_channels());
                 for band in 0..bands[0] * bands[1] {
                     let depths = piece(depth.output, plan.band[0], band / bands[1]);
                     let rows = piece(height.output, plan.band[1], band % bands[1]);
@@ -102,7 +107,7 @@ impl<T: Element> Pass<'_, T> {
                     let output = output
                         .reborrow()
                         .every(0, images.start, 1, images.len())
-                        .every(1, group * ocs, 1, ocs)
+                        .every(1, channels.start, 1, channels.len())
                         .every(2, depths.start, 1, depths.len())
                         .every(3, rows.start, 1, rows.len());
                     let piece = Piece { output, channel: 0, first: [0, 0] };
@@ -126,7 +131,8 @@ impl<T: Element> Pass<'_, T> {
         let axes = [AxisWindow::new(depth, depths), AxisWindow::new(height, rows)];
         let [of_depth, of_rows] =
             axes.each_ref().map(|axis| Positions { first: axis.first, step: axis.step, len: axis.len });
-        let ics = shape.group_in_channels();
+        let channels = plan.of_group(group, plan.channels[0], shape.in_channels());
+        let channels_of_block = if plan.is_depthwise { plan.lanes } else { plan.order.channels };
         let columns = Columns::new(&width, plan.columns);
         let column_len = images.len() * plan.pitch;
         let line_len = plan.columns * column_len;
@@ -135,15 +141,15 @@ impl<T: Element> Pass<'_, T> {
             let packed = &mut panel[..plan.order.blocks * block_len];
             let work = if work > 0.0 { packed.len() as f64 * ELEMENT_FLOPS } else { 0.0 };
             for_each_chunk(packed, block_len, work, |block, out| {
-                let channel = block * plan.order.channels;
-                let count = plan.order.channels.min(ics.saturating_sub(channel));
-                if count < plan.order.channels {
+                let channel = block * channels_of_block;
+                let count = channels_of_block.min(channels.len().saturating_sub(channel));
+                if count < channels_of_block {
                     out.fill(T::Acc::default());
                 }
                 if count == 0 {
                     return;
                 }
-                let line = Line { first: group * ics + channel, count, apart: 1, at: 0 };
+                let line = Line { first: channels.start + channel, count, apart: 1, at: 0 };
                 let is_whole = columns.inside.len == plan.columns;
                 if is_whole {
                     for (i, image) in images.clone().enumerate() {
@@ -160,8 +166,7 @@ impl<T: Element> Pass<'_, T> {
                         let first = positions.first + index * positions.step;
                         Positions { first, step: 1, len: 1 }
                     };
-                    let positions =
-                        [at(of_depth, i / of_rows.len), at(of_rows, i % of_rows.len), columns.inside];
+                    let positions = [at(of_depth, i / of_rows.len), at(of_rows, i % of_rows.len), columns.inside];
                     for (i, image) in images.clone().enumerate() {
                         let out = &mut out[before..before + inside][i * plan.pitch..];
                         pack(*isa, input, image, line, positions, column_len, out);
@@ -211,12 +216,6 @@ struct Piece<'a, T> {
     first: [usize; 2],
 }
 
-/// Positions of a piece that are walked as one, and where their first one's input begins in the panel.
-struct OutputLine {
-    depth: usize,
-    row: usize,
-}
-
 impl<T: Element> Window<'_, T> {
     /// Computes a piece: by halves, while there are sums for both and threads to spare.
     fn divide(&self, piece: Piece<'_, T>, sums: &mut [T::Acc], work: f64) {
@@ -229,11 +228,8 @@ impl<T: Element> Window<'_, T> {
         let Piece { output, channel, first } = piece;
         let [_, channels, depths, rows, _] = output.dims5();
         let width = 2 * plan.lanes;
-        let middles = [
-            (1, channels.div_ceil(width) / 2 * width),
-            (2, depths / 2),
-            (3, if depths == 1 { rows / 2 } else { 0 }),
-        ];
+        let middles =
+            [(1, channels.div_ceil(width) / 2 * width), (2, depths / 2), (3, if depths == 1 { rows / 2 } else { 0 })];
         let mut output = output;
         for (axis, middle) in middles {
             output = match output.split(axis, middle) {
@@ -259,14 +255,9 @@ impl<T: Element> Window<'_, T> {
     fn compute(&self, mut piece: Piece<'_, T>, sums: &mut [T::Acc]) {
         let Pass { plan, .. } = self.pass;
         let [_, channels, depths, rows, columns] = piece.output.dims5();
-        let (lines, line_len) =
-            if plan.is_flat { (1, depths * rows * columns) } else { (depths * rows, columns) };
-        let line = |index: usize| {
-            let (depth, row) = if plan.is_flat { (0, 0) } else { (index / rows, index % rows) };
-            OutputLine { depth: piece.first[0] + depth, row: piece.first[1] + row }
-        };
-        let lines: (usize, &dyn Fn(usize) -> OutputLine) = (lines, &line);
-        let first = piece.channel;
+        let (lines, line_len) = if plan.is_flat { (1, depths * rows * columns) } else { (depths * rows, columns) };
+        let Piece { channel: first, first: [first_depth, first_row], .. } = piece;
+        let line = |index: usize| [first_depth + index / rows, first_row + index % rows];
         let order = &plan.order;
         let images = self.images;
         for tile in 0..order.tiles() {
@@ -292,10 +283,10 @@ impl<T: Element> Window<'_, T> {
             };
             if plan.blocks == order.blocks {
                 let strips = pieces(line_len, plan.strip());
-                for index in 0..lines.0 {
-                    for strip in (0..strips).map(|i| super::super::window::piece(line_len, plan.strip(), i)) {
+                for index in 0..lines {
+                    for strip in (0..strips).map(|i| window::piece(line_len, plan.strip(), i)) {
                         let at = strip.start * images..strip.end * images;
-                        self.add(&lines.1(index), &tile, 0..order.blocks, at, sums);
+                        self.add(line(index), &tile, 0..order.blocks, at, sums);
                         write(&mut piece.output, index, strip, sums);
                     }
                 }
@@ -303,22 +294,23 @@ impl<T: Element> Window<'_, T> {
                 let sums_of_line = line_len * images * width;
                 for blocks in (0..order.blocks).step_by(plan.blocks) {
                     let blocks = blocks..order.blocks.min(blocks + plan.blocks);
-                    for index in 0..lines.0 {
+                    for index in 0..lines {
                         let sums = &mut sums[index * sums_of_line..][..sums_of_line];
-                        self.add(&lines.1(index), &tile, blocks.clone(), 0..line_len * images, sums);
+                        self.add(line(index), &tile, blocks.clone(), 0..line_len * images, sums);
                     }
                 }
-                for index in 0..lines.0 {
+                for index in 0..lines {
                     write(&mut piece.output, index, 0..line_len, &sums[index * sums_of_line..]);
                 }
             }
         }
     }
 
-    /// Adds the products of some blocks to the sums of some positions of a line, which the first block begins.
+    /// Adds the products of some blocks to the sums of some positions of the line of a depth and row of the window; the first
+    /// block begins them.
     fn add(
         &self,
-        line: &OutputLine,
+        [depth_of_line, row_of_line]: [usize; 2],
         channels: &Range<usize>,
         blocks: Range<usize>,
         positions: Range<usize>,
@@ -329,8 +321,7 @@ impl<T: Element> Window<'_, T> {
         let order = &plan.order;
         let lanes = channels.len();
         let first = self.group * order.out_channels + channels.start;
-        let start =
-            if blocks.start == 0 { Start::Vectors(&bias[first..][..lanes]) } else { Start::Sums };
+        let start = if blocks.start == 0 { Start::Vectors(&bias[first..][..lanes]) } else { Start::Sums };
         // From an output to the next, a tap, a row, a depth, a block to the next.
         let column = self.images * plan.pitch;
         let step = step(&width);
@@ -338,10 +329,10 @@ impl<T: Element> Window<'_, T> {
         let row = plan.columns * column;
         let plane = self.axes[1].len * row;
         let block = self.axes[0].len * plane;
-        let outputs = [self.axes[0].outputs.start + line.depth, self.axes[1].outputs.start + line.row];
+        let outputs = [self.axes[0].outputs.start + depth_of_line, self.axes[1].outputs.start + row_of_line];
         let taps = [meeting_taps(&depth, outputs[0]), meeting_taps(&height, outputs[1])];
         let tap_len = order.channels * lanes;
-        let runs_merge = order.channels == column && width.dilation == step;
+        let runs_merge = !plan.is_depthwise && order.channels == column && width.dilation == step;
         let (columns, steps) = if runs_merge {
             (Level::ONE, width.kernel * order.channels)
         } else {
@@ -372,10 +363,20 @@ impl<T: Element> Window<'_, T> {
         let (vectors, panel) = (&weights[vectors..], &self.panel[numbers..]);
         let v = lanes / plan.lanes;
         let longest = plan.max_n[v - 1];
+        let [_, depths, rows, columns_of_taps] = levels;
         for index in 0..pieces(positions.len(), longest) {
             let tile = piece(positions.len(), longest, index);
             let numbers = if meets { &panel[(positions.start + tile.start) * position..] } else { &panel[..0] };
             let sums = &mut sums[tile.start * lanes..tile.end * lanes];
+            if plan.is_depthwise {
+                let (input, start) = (numbers, &bias[first..]);
+                let levels = [depths, rows, columns_of_taps];
+                for_few!(
+                    tile.len(),
+                    isa.run(MultiplyTile::<T::Acc, N> { vectors, input, levels, position, start, sums })
+                );
+                continue;
+            }
             let lie = Numbers::Apart(position);
             for_correlate_tile!(
                 Tile { v, n: tile.len() },

@@ -5,6 +5,8 @@ use super::weights::Order;
 use crate::shape::{ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::correlate::{CHANNELS, MAX_POINTERS, max_n};
+use crate::simd::multiply;
+use std::ops::Range;
 
 /// Elements of a panel, some 400 KB of `f32`: with a tile's weights it stays in an L2 cache of 1 MB.
 const PANEL: usize = 96 << 10;
@@ -21,6 +23,11 @@ const PARTS: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in super::super) struct ChannelsPlan {
     pub lanes: usize,
+    /// Whether groups are of one channel each and as many as lanes are computed as one.
+    pub is_depthwise: bool,
+    /// Groups, and input and output channels of a group, bundles of groups counted as one.
+    pub groups: usize,
+    pub channels: [usize; 2],
     pub order: Order,
     /// Elements of a position in the panel.
     pub pitch: usize,
@@ -44,22 +51,27 @@ pub(in super::super) struct ChannelsPlan {
 impl ChannelsPlan {
     pub fn new(shape: &ConvShape, registers: Registers) -> ChannelsPlan {
         let lanes = registers.lanes;
-        let (ics, ocs) = (shape.group_in_channels(), shape.group_out_channels());
-        let blocks = ics.div_ceil(CHANNELS);
-        let pitch = if ics <= FEW_CHANNELS { ics } else { CHANNELS };
+        let is_depthwise = shape.groups() > 1 && shape.group_in_channels() == 1 && shape.group_out_channels() == 1;
+        let (groups, ics, ocs) = if is_depthwise {
+            (shape.groups().div_ceil(lanes), lanes, lanes)
+        } else {
+            (shape.groups(), shape.group_in_channels(), shape.group_out_channels())
+        };
+        let blocks = if is_depthwise { 1 } else { ics.div_ceil(CHANNELS) };
+        let pitch = if is_depthwise || ics <= FEW_CHANNELS { ics } else { CHANNELS };
         let order = Order {
             out_channels: ocs.next_multiple_of(lanes),
             tile: 2 * lanes,
             grain: lanes,
             blocks,
-            channels: ics.div_ceil(blocks),
+            channels: if is_depthwise { 1 } else { ics.div_ceil(blocks) },
             taps: shape.taps(),
         };
         let [depth, height, width] = shape.axes();
         let is_flat = is_pointwise(shape);
         let stride = width.stride / step(width);
         let max_n = [1, 2].map(|v| {
-            let most = max_n(v, registers);
+            let most = if is_depthwise { multiply::max_n(registers) } else { max_n(v, registers) };
             if pitch * stride == CHANNELS { most } else { most.min(MAX_POINTERS) }
         });
         let line = if is_flat { shape.output_positions() } else { width.output };
@@ -82,6 +94,9 @@ impl ChannelsPlan {
         let parts = shape.batch().div_ceil(images).min(PARTS);
         ChannelsPlan {
             lanes,
+            is_depthwise,
+            groups,
+            channels: [ics, ocs],
             order,
             pitch,
             max_n,
@@ -91,8 +106,13 @@ impl ChannelsPlan {
             columns,
             blocks: blocks.div_ceil(pieces(blocks, blocks_together)),
             parts,
-            pieces: (PARTS / parts).min(shape.group_out_channels().div_ceil(lanes)).max(1),
+            pieces: (PARTS / parts).min(ocs.div_ceil(lanes)).max(1),
         }
+    }
+
+    /// The channels of a group, of which each has so many, among as many as there are.
+    pub fn of_group(&self, group: usize, each: usize, all: usize) -> Range<usize> {
+        group * each..all.min((group + 1) * each)
     }
 
     /// Elements of a panel.
@@ -127,23 +147,23 @@ impl ChannelsPlan {
     }
 
     /// Elements of all biases, and of all weights.
-    pub fn packed_lens(&self, shape: &ConvShape) -> [usize; 2] {
-        let channels = shape.groups() * self.order.out_channels;
+    pub fn packed_lens(&self) -> [usize; 2] {
+        let channels = self.groups * self.order.out_channels;
         [channels, channels.saturating_mul(self.order.len())]
     }
 
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        let [biases, weights] = self.packed_lens(shape);
+        let [biases, weights] = self.packed_lens();
         biases.saturating_add(weights).saturating_add(self.parts.saturating_mul(self.slot_len(shape)))
     }
 
     /// Cycles of the whole problem on one core.
     pub fn cycles(&self, shape: &ConvShape) -> f64 {
-        let vectors = (shape.groups() * self.order.out_channels / self.lanes) as f64;
+        let vectors = (self.groups * self.order.out_channels / self.lanes) as f64;
         let products = vectors * self.order.len() as f64 * shape.terms() as f64;
         let inputs = (shape.batch() * shape.in_channels()) as f64 * positions(shape) as f64;
         let outputs = (shape.batch() * shape.out_channels() * shape.output_positions()) as f64;
-        0.55 * products + 0.8 * (inputs + outputs) + self.packed_lens(shape)[1] as f64
+        0.55 * products + 0.8 * (inputs + outputs) + self.packed_lens()[1] as f64
     }
 }
 
@@ -153,5 +173,8 @@ fn positions(shape: &ConvShape) -> usize {
 
 /// Whether there is one tap and no padding: outputs are products of single positions.
 pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
-    shape.axes().iter().all(|axis| axis.kernel == 1 && axis.padding == 0 && (axis.output - 1) * axis.stride < axis.input)
+    shape
+        .axes()
+        .iter()
+        .all(|axis| axis.kernel == 1 && axis.padding == 0 && (axis.output - 1) * axis.stride < axis.input)
 }

@@ -79,11 +79,6 @@ impl PointwisePlan {
     }
 }
 
-/// Whether the operands lie as the kernel is made for: not channels side by side.
-pub(super) fn suits<T: Element>(problem: &Correlation<'_, T>) -> bool {
-    problem.input.strides5()[1] != 1 || problem.output.strides5()[1] != 1
-}
-
 /// Computes a forward pass.
 pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &PointwisePlan, isa: Isa, scratch: &mut [T::Acc]) {
     let shape = problem.shape;
@@ -151,7 +146,8 @@ impl<T: Element> Pass<'_, T> {
     /// Where the tile ends that the channel before this one belongs to.
     fn tile_end(&self, channel: usize) -> usize {
         let order = &self.plan.order;
-        let (group, last) = (channel.saturating_sub(1) / order.out_channels, channel.saturating_sub(1) % order.out_channels);
+        let (group, last) =
+            (channel.saturating_sub(1) / order.out_channels, channel.saturating_sub(1) % order.out_channels);
         let ends = (0..order.tiles()).map(|tile| order.tile(tile).end);
         group * order.out_channels + ends.into_iter().find(|&end| end > last).unwrap_or(order.out_channels)
     }

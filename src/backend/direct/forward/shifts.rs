@@ -152,8 +152,7 @@ impl<T: Element> Pass<'_, T> {
                         + row * pitch
                         + column;
                 }
-                let start =
-                    if begin == taps.start { Start::Numbers(&bias[first..][..n]) } else { Start::Sums };
+                let start = if begin == taps.start { Start::Numbers(&bias[first..][..n]) } else { Start::Sums };
                 let mut at = 0;
                 while at < positions {
                     let v = plan.vectors(n, positions - at);
@@ -238,13 +237,7 @@ struct Band {
 }
 
 /// Copies the columns of a residue modulo the stride, zeros where there is padding.
-fn copy_line<T: Element>(
-    input: &View<'_, T>,
-    first: [usize; 5],
-    axis: &Axis,
-    residue: usize,
-    line: &mut [T::Acc],
-) {
+fn copy_line<T: Element>(input: &View<'_, T>, first: [usize; 5], axis: &Axis, residue: usize, line: &mut [T::Acc]) {
     let Axis { stride, padding, .. } = *axis;
     let before = padding.saturating_sub(residue).div_ceil(stride).min(line.len());
     let end = (axis.input + padding).saturating_sub(residue).div_ceil(stride).clamp(before, line.len());

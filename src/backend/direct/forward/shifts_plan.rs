@@ -11,6 +11,9 @@ const POSITIONS: usize = 8 << 10;
 /// Elements of the padded input of a band: 256 KB of `f32`.
 const PANEL: usize = 64 << 10;
 
+/// Cycles of a row that is copied or written, beside its elements.
+const ROW_CYCLES: f64 = 25.0;
+
 /// Pieces of the output that have scratch of their own.
 const PARTS: usize = 16;
 
@@ -127,6 +130,10 @@ impl ShiftsPlan {
         let copied = (shape.batch() * shape.in_channels() * bands) as f64
             * (shape.axes()[0].kernel * self.plane_len(shape)) as f64;
         let written = (shape.terms() * shape.out_channels()) as f64;
-        products + 0.3 * (copied + written)
+        let axes = shape.axes();
+        let residues = axes[0].kernel * Residues::new(axes[1]).count * Residues::new(axes[2]).count;
+        let copied_rows = (shape.batch() * shape.in_channels() * bands * residues * self.residue_len(shape).0) as f64;
+        let written_rows = written / axes[2].output as f64;
+        products + 0.3 * (copied + written) + ROW_CYCLES * (copied_rows + written_rows)
     }
 }

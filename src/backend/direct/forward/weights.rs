@@ -157,3 +157,29 @@ pub(super) fn pack_bias<T: Element>(problem: &Correlation<'_, T>, order: &Order,
         }
     }
 }
+
+/// The biases and weights of groups of one channel each, a lane a group: `[bundle of groups][tap][lanes]`.
+pub(super) fn pack_depthwise<T: Element>(
+    problem: &Correlation<'_, T>,
+    lanes: usize,
+    biases: &mut [T::Acc],
+    packed: &mut [T::Acc],
+) {
+    let Correlation { shape, weights, bias, .. } = problem;
+    biases.fill(T::Acc::default());
+    for (packed, bias) in biases.iter_mut().zip(bias.unwrap_or_default()) {
+        *packed = bias.to_acc();
+    }
+    for (bundle, out) in packed.chunks_exact_mut(shape.taps() * lanes).enumerate() {
+        let groups = bundle * lanes..shape.groups().min((bundle + 1) * lanes);
+        for (tap, out) in shape.tap_positions().zip(out.chunks_exact_mut(lanes)) {
+            let offset = (0..3).fold(0_isize, |offset, axis| {
+                offset.wrapping_add(weights.taps[axis].wrapping_mul(tap[axis].cast_signed()))
+            });
+            out[groups.len()..].fill(T::Acc::default());
+            for (out, group) in out.iter_mut().zip(groups.clone()) {
+                *out = weights.data[weights.index(group, 0, 0).wrapping_add_signed(offset)].to_acc();
+            }
+        }
+    }
+}
