@@ -141,7 +141,7 @@ impl<T: Element> Backend<T> for Direct {
                 let plan = ForwardPlan::new(shape, self.isa.registers::<T::Acc>());
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
                 let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
-                (flops, elements, plan.tasks(), plan.name())
+                (flops, elements, plan.tasks(), forward::kernel_name::<T>(shape, self.isa))
             }
             Op::BiasGradient | Op::InputGradient => (delta, delta, 1, ""),
         };
@@ -175,7 +175,11 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
-        (op == Op::WeightGradient).then(|| DirectPlan::new::<T>(shape, self.isa).to_string())
+        match op {
+            Op::WeightGradient => Some(DirectPlan::new::<T>(shape, self.isa).to_string()),
+            Op::Forward => Some(forward::kernel_name::<T>(shape, self.isa).to_owned()),
+            Op::BiasGradient | Op::InputGradient => None,
+        }
     }
 
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {

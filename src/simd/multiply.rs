@@ -5,11 +5,12 @@
 //! ```
 //!
 //! ```text
-//! for depth, for row, for column of taps:         a slice of the input, bounds checked once a tap
-//!     1 + N loads, N multiply-adds
+//! for depth, for row of taps:         a slice of the input for each position, bounds checked once
+//!     for column of taps:             1 + N loads, N multiply-adds
 //! ```
 
 use super::correlate::{Level, MAX_POINTERS};
+use super::slide::{first_vector, holds};
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
@@ -57,12 +58,21 @@ impl<T: Lane, const N: usize> WithSimd for MultiplyTile<'_, T, N> {
                 let vectors = &vectors[depth * depths.vectors + row * rows.vectors..];
                 let vectors = T::as_vectors::<S>(&vectors[..columns.count * lanes]).0;
                 let input = &input[depth * depths.numbers + row * rows.numbers..];
-                for (column, &vector) in vectors.iter().enumerate() {
-                    let input = &input[column * columns.numbers..][..(N - 1) * position + lanes];
-                    for n in 0..N {
-                        let numbers = T::as_vectors::<S>(&input[n * position..][..lanes]).0[0];
-                        sums[n] = T::mul_add(simd, vector, numbers, sums[n]);
+                let len = (columns.count - 1) * columns.numbers + lanes;
+                let mut lines = [input; N];
+                for n in 0..N {
+                    lines[n] = &input[n * position..][..len];
+                }
+                let mut at = 0;
+                for &vector in vectors {
+                    // Holds always; and tells the compiler that the loads lie inside.
+                    if !holds(len, at, lanes) {
+                        break;
                     }
+                    for n in 0..N {
+                        sums[n] = T::mul_add(simd, vector, first_vector::<T, S>(&lines[n][at..]), sums[n]);
+                    }
+                    at += columns.numbers;
                 }
             }
         }

@@ -76,7 +76,7 @@ impl ForwardPlan {
     }
 
     /// The kernel's name.
-    pub fn name(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match &self.positions {
             Some(Positions::Pointwise(_)) => "pointwise",
             Some(Positions::Shifts(_)) => "shifts",
@@ -92,6 +92,11 @@ impl Positions {
             Positions::Shifts(plan) => plan.cycles(shape),
         }
     }
+}
+
+/// The kernel of a shape.
+pub(super) fn kernel_name<T: Element>(shape: &ConvShape, isa: Isa) -> &'static str {
+    if plain::suits(shape) { "plain" } else { ForwardPlan::new(shape, isa.registers::<T::Acc>()).name() }
 }
 
 /// Elements of scratch.
@@ -119,4 +124,30 @@ pub(super) fn run<T: Element>(problem: Correlation<'_, T>, isa: Isa, scratch: &m
 /// Additions of the longest chain of roundings: an output is one sum, which its bias begins.
 pub(super) fn longest_chain(shape: &ConvShape) -> usize {
     shape.group_in_channels() * shape.taps() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn telling_shapes_get_the_kernels_made_for_them() {
+        let registers = Registers { lanes: 16, count: 32 };
+        for (shape, name) in [
+            ("mb8ic64ih56oc64oh56kh3ph1", "channels"),
+            ("mb8ic3ih224oc64oh112kh7sh2ph3", "channels"),
+            ("mb8ic64ih56oc256oh56kh1", "pointwise"),
+            ("mb8g512ic512ih14oc512oh14kh3ph1", "channels"),
+            ("mb8g32ic32ih112oc32oh112kh3ph1", "shifts"),
+            // Three output channels, as the input gradient of an image.
+            ("mb8ic64ih112oc3oh112kh3ph1", "shifts"),
+        ] {
+            assert_eq!(ForwardPlan::new(&shape.parse().unwrap(), registers).name(), name, "{shape}");
+        }
+    }
+
+    #[test]
+    fn the_worked_example_needs_no_scratch() {
+        assert_eq!(scratch_len::<f32>(&"mb1ic1ih5oc1oh4kh2".parse().unwrap(), Isa::best()), 0);
+    }
 }

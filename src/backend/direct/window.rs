@@ -123,6 +123,20 @@ mod tests {
     }
 
     #[test]
+    fn an_output_meets_the_taps_for_which_it_is_valid() {
+        for (input, kernel, stride, dilation, padding) in
+            [(9, 3, 1, 1, 1), (10, 3, 2, 1, 0), (11, 2, 2, 2, 3), (12, 1, 3, 1, 2), (7, 4, 3, 2, 9), (5, 2, 7, 1, 4)]
+        {
+            let output = (input + 2 * padding - ((kernel - 1) * dilation + 1)) / stride + 1;
+            let axis = Axis { input, kernel, output, stride, dilation, padding };
+            for o in 0..output {
+                let valid: Vec<usize> = (0..kernel).filter(|&tap| axis.valid_outputs(tap).contains(&o)).collect();
+                assert_eq!(meeting_taps(&axis, o).collect::<Vec<_>>(), valid, "{axis:?} {o}");
+            }
+        }
+    }
+
+    #[test]
     fn pieces_cover_a_length_once() {
         for len in 1..40 {
             for longest in 1..45 {

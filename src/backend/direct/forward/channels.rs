@@ -150,26 +150,19 @@ impl<T: Element> Pass<'_, T> {
                     return;
                 }
                 let line = Line { first: channels.start + channel, count, apart: 1, at: 0 };
-                let is_whole = columns.inside.len == plan.columns;
-                if is_whole {
-                    for (i, image) in images.clone().enumerate() {
-                        let positions = [of_depth, of_rows, columns.inside];
-                        pack(*isa, input, image, line, positions, column_len, &mut out[i * plan.pitch..]);
-                    }
-                    return;
-                }
+                // Side by side at the end of the block first, all lines at once; then each line to its place, which is before.
                 let (before, inside) = (columns.before * column_len, columns.inside.len * column_len);
-                for (i, out) in out.chunks_exact_mut(line_len).enumerate() {
-                    out[..before].fill(T::Acc::default());
-                    out[before + inside..].fill(T::Acc::default());
-                    let at = |positions: Positions, index: usize| {
-                        let first = positions.first + index * positions.step;
-                        Positions { first, step: 1, len: 1 }
-                    };
-                    let positions = [at(of_depth, i / of_rows.len), at(of_rows, i % of_rows.len), columns.inside];
-                    for (i, image) in images.clone().enumerate() {
-                        let out = &mut out[before..before + inside][i * plan.pitch..];
-                        pack(*isa, input, image, line, positions, column_len, out);
+                let packed_at = out.len() - of_depth.len * of_rows.len * inside;
+                for (i, image) in images.clone().enumerate() {
+                    let positions = [of_depth, of_rows, columns.inside];
+                    pack(*isa, input, image, line, positions, column_len, &mut out[packed_at + i * plan.pitch..]);
+                }
+                if packed_at > 0 {
+                    for line in 0..of_depth.len * of_rows.len {
+                        let (source, begin) = (packed_at + line * inside, line * line_len);
+                        out.copy_within(source..source + inside, begin + before);
+                        out[begin..begin + before].fill(T::Acc::default());
+                        out[begin + before + inside..begin + line_len].fill(T::Acc::default());
                     }
                 }
             });
@@ -267,12 +260,12 @@ impl<T: Element> Window<'_, T> {
             }
             let count = channels.min(tile.end - first) - (tile.start - first);
             let width = tile.len();
-            let write = |output: &mut ViewMut<'_, T>, line: usize, range: Range<usize>, sums: &[T::Acc]| {
+            // Of one line, or of all of them.
+            let write = |output: &mut ViewMut<'_, T>, line: Option<usize>, range: Range<usize>, sums: &[T::Acc]| {
                 let [.., d, h, w] = output.strides5();
-                let (at, runs) = if plan.is_flat {
-                    ([0, 0], Runs::new([(1, 0), (depths, d), (rows, h), (columns, w)]))
-                } else {
-                    ([line / rows, line % rows], Runs::new([(1, 0), (1, 0), (1, 0), (columns, w)]))
+                let (at, runs) = match line.filter(|_| !plan.is_flat) {
+                    None => ([0, 0], Runs::new([(1, 0), (depths, d), (rows, h), (columns, w)])),
+                    Some(line) => ([line / rows, line % rows], Runs::new([(1, 0), (1, 0), (1, 0), (columns, w)])),
                 };
                 for image in 0..images {
                     let start = output.index([image, tile.start - first, at[0], at[1], 0]);
@@ -281,13 +274,13 @@ impl<T: Element> Window<'_, T> {
                     write_positions(isa, output, start, &runs, range.clone(), (sums, images * width), count, update);
                 }
             };
-            if plan.blocks == order.blocks {
+            if !plan.holds_band {
                 let strips = pieces(line_len, plan.strip());
                 for index in 0..lines {
                     for strip in (0..strips).map(|i| window::piece(line_len, plan.strip(), i)) {
                         let at = strip.start * images..strip.end * images;
                         self.add(line(index), &tile, 0..order.blocks, at, sums);
-                        write(&mut piece.output, index, strip, sums);
+                        write(&mut piece.output, Some(index), strip, sums);
                     }
                 }
             } else {
@@ -299,9 +292,7 @@ impl<T: Element> Window<'_, T> {
                         self.add(line(index), &tile, blocks.clone(), 0..line_len * images, sums);
                     }
                 }
-                for index in 0..lines {
-                    write(&mut piece.output, index, 0..line_len, &sums[index * sums_of_line..]);
-                }
+                write(&mut piece.output, None, 0..lines * line_len, sums);
             }
         }
     }

@@ -14,6 +14,9 @@ const PANEL: usize = 96 << 10;
 /// Weights of a tile that are multiplied with all positions before the next ones.
 const WEIGHTS: usize = 40 << 10;
 
+/// Positions up to which the sums of a band are held: long runs are transposed in squares of vectors.
+const HELD: usize = 512;
+
 /// Input channels up to which a position of the panel has no more room than these need.
 const FEW_CHANNELS: usize = 8;
 
@@ -43,6 +46,8 @@ pub(in super::super) struct ChannelsPlan {
     pub columns: usize,
     /// Blocks of input channels multiplied at a time.
     pub blocks: usize,
+    /// Whether the sums of a tile of channels are held for all positions of a band, to be written together.
+    pub holds_band: bool,
     /// Parts of the batch, and pieces of a panel's outputs, that have scratch of their own.
     pub parts: usize,
     pub pieces: usize,
@@ -91,6 +96,8 @@ impl ChannelsPlan {
         let depths = if rows < height.output { 1 } else { most(depth.output, &|depths| len(depths, rows) <= PANEL) };
         let block_len = order.taps * order.channels * order.tile;
         let blocks_together = (WEIGHTS / block_len.max(1)).clamp(1, blocks);
+        let blocks_together = blocks.div_ceil(pieces(blocks, blocks_together));
+        let positions = saturating_product([depths, rows, width.output, images]);
         let parts = shape.batch().div_ceil(images).min(PARTS);
         ChannelsPlan {
             lanes,
@@ -104,7 +111,8 @@ impl ChannelsPlan {
             is_flat,
             band: [depths, rows],
             columns,
-            blocks: blocks.div_ceil(pieces(blocks, blocks_together)),
+            blocks: blocks_together,
+            holds_band: blocks_together < blocks || positions <= HELD,
             parts,
             pieces: (PARTS / parts).min(ocs.div_ceil(lanes)).max(1),
         }
@@ -124,7 +132,7 @@ impl ChannelsPlan {
     /// Output positions whose sums are held: of a whole band where the input channels are multiplied in turns, else of a part
     /// of a line.
     pub fn held(&self, shape: &ConvShape) -> usize {
-        if self.blocks < self.order.blocks {
+        if self.holds_band {
             saturating_product([self.band[0], self.band[1], shape.axes()[2].output, self.images])
         } else {
             self.strip() * self.images

@@ -3,9 +3,9 @@
 //! ```text
 //! pack the weights into [tile of N output channels][input channel][N]
 //! for piece of the output in parallel:
-//!     for group, V vectors of positions, counted through images and rows:
-//!         copy the input into [input channel][V lanes]
-//!         for tile of output channels:
+//!     for group, window of positions, counted through images and rows:         so small that it stays in the L2 cache
+//!         copy the input into [tile of V vectors][input channel][V lanes]
+//!         for tile of output channels, tile of positions:
 //!             sums[channel][position] = bias + the kernel over all input channels
 //!             write the sums, as they lie
 //! ```
@@ -20,7 +20,7 @@ use crate::element::Element;
 use crate::partition::{join, pays};
 use crate::problem::Update;
 use crate::shape::ConvShape;
-use crate::simd::channels::CopyLines;
+use crate::simd::channels::{CopyEvery, CopyLines};
 use crate::simd::correlate::{CorrelateTile, Level, Numbers, Start, for_correlate_tile, max_n};
 use crate::simd::tile::Tile;
 use crate::simd::{Isa, Registers};
@@ -33,6 +33,11 @@ const VECTORS: usize = 2;
 /// Positions of a tile on the widest vectors.
 const MAX_POSITIONS: usize = 32;
 
+/// Tiles of positions copied at a time, at most, and their elements: 128 KB of `f32`. What is written of an output channel is
+/// as long.
+const WINDOW: usize = 16;
+const PANEL: usize = 32 << 10;
+
 /// Sums of a tile.
 const MAX_SUMS: usize = MAX_POSITIONS * crate::simd::correlate::MAX_N;
 
@@ -44,6 +49,8 @@ const PARTS: usize = 16;
 pub(in super::super) struct PointwisePlan {
     lanes: usize,
     order: Order,
+    /// Tiles of positions copied at a time.
+    window: usize,
     pub parts: usize,
 }
 
@@ -57,12 +64,23 @@ impl PointwisePlan {
             channels: shape.group_in_channels(),
             taps: 1,
         };
-        let tiles = shape.terms().div_ceil(VECTORS * registers.lanes) * shape.groups() * order.tiles();
-        PointwisePlan { lanes: registers.lanes, order, parts: tiles.min(PARTS) }
+        let position_tiles = shape.terms().div_ceil(VECTORS * registers.lanes);
+        let window = PANEL / (order.channels * VECTORS * registers.lanes);
+        PointwisePlan {
+            lanes: registers.lanes,
+            order,
+            window: window.clamp(1, WINDOW.min(position_tiles)),
+            parts: (position_tiles * shape.groups() * order.tiles()).min(PARTS),
+        }
+    }
+
+    /// Elements of the input of a tile.
+    fn tile_len(&self) -> usize {
+        self.order.channels.saturating_mul(VECTORS * self.lanes)
     }
 
     fn slot_len(&self) -> usize {
-        self.order.channels.saturating_mul(VECTORS * self.lanes)
+        self.tile_len().saturating_mul(self.window)
     }
 
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
@@ -162,22 +180,35 @@ impl<T: Element> Pass<'_, T> {
             let [batch, _, depth, row, column] = output.strides5();
             Runs::new([(images, batch), (depths, depth), (rows, row), (columns, column)])
         });
+        let (tile_positions, tile_len) = (VECTORS * plan.lanes, plan.tile_len());
         let mut sums = [T::Acc::default(); MAX_SUMS];
+        // Of each tile of a window, its vectors and where its positions lie in the output.
+        let mut tiles = [const { (0, 0..0) }; WINDOW];
+        let mut segments = [(0, 0); WINDOW * MAX_POSITIONS];
         let groups = channel / order.out_channels..(channel + channels).div_ceil(order.out_channels);
         for group in groups {
             let of_group = group * order.out_channels;
-            for first in (0..terms).step_by(VECTORS * plan.lanes) {
-                let positions = first..terms.min(first + VECTORS * plan.lanes);
-                let v = positions.len().div_ceil(plan.lanes);
-                let width = v * plan.lanes;
-                self.copy_input(group, image, &input_runs, positions.clone(), width, panel);
-                let mut segments = [(0, 0); MAX_POSITIONS];
+            for first in (0..terms).step_by(plan.window * tile_positions) {
+                let window = first..terms.min(first + plan.window * tile_positions);
                 let mut count = 0;
-                output_runs.for_each(positions.clone(), |offset, len| {
-                    segments[count] = (offset, len);
-                    count += 1;
-                });
-                for tile in (0..order.tiles()).map(|tile| order.tile(tile)) {
+                for (index, begin) in window.clone().step_by(tile_positions).enumerate() {
+                    let positions = begin..window.end.min(begin + tile_positions);
+                    let v = positions.len().div_ceil(plan.lanes);
+                    let panel = &mut panel[index * tile_len..][..tile_len];
+                    self.copy_input(group, image, &input_runs, positions.clone(), v * plan.lanes, panel);
+                    let first = count;
+                    output_runs.for_each(positions, |offset, len| {
+                        segments[count] = (offset, len);
+                        count += 1;
+                    });
+                    tiles[index] = (v, first..count);
+                }
+                let tiles_of_window = &tiles[..window.len().div_ceil(tile_positions)];
+                for (tile, (index, (v, of_tile))) in (0..order.tiles())
+                    .map(|tile| order.tile(tile))
+                    .flat_map(|tile| tiles_of_window.iter().enumerate().map(move |of_window| (tile.clone(), of_window)))
+                {
+                    let (v, width) = (*v, v * plan.lanes);
                     let at = of_group + tile.start;
                     if at < channel || at >= channel + channels {
                         continue;
@@ -185,7 +216,7 @@ impl<T: Element> Pass<'_, T> {
                     for_correlate_tile!(
                         Tile { v, n: tile.len() },
                         isa.run(CorrelateTile::<T::Acc, V, N> {
-                            vectors: panel,
+                            vectors: &panel[index * tile_len..],
                             numbers: &weights[at * order.channels..],
                             levels: [Level::ONE; 4],
                             steps: order.channels,
@@ -195,7 +226,12 @@ impl<T: Element> Pass<'_, T> {
                         })
                     );
                     let channels = at - channel..at - channel + tile.len();
-                    self.write(&mut output, channels, (&segments[..count], output_runs.stride()), (&sums, width));
+                    self.write(
+                        &mut output,
+                        channels,
+                        (&segments[of_tile.clone()], output_runs.stride()),
+                        (&sums, width),
+                    );
                 }
             }
         }
@@ -226,18 +262,9 @@ impl<T: Element> Pass<'_, T> {
         let mut at = 0;
         runs.for_each(positions, |offset, len| {
             let first = start.wrapping_add_signed(offset);
-            match T::as_acc(self.input.data()).filter(|_| runs.stride() == 1 || len == 1) {
-                Some(source) => self.isa.run(CopyLines {
-                    source,
-                    first,
-                    pitch,
-                    lines: ics,
-                    len,
-                    out: &mut *panel,
-                    out_first: at,
-                    out_pitch: width.cast_signed(),
-                    put: |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers),
-                }),
+            let pitched = (first, pitch, ics, len);
+            match T::as_acc(self.input.data()) {
+                Some(source) => self.copy_lines(source, pitched, runs.stride(), &mut panel[at..], width),
                 None => {
                     for (channel, out) in panel.chunks_exact_mut(width).enumerate().take(ics) {
                         let first = first.wrapping_add_signed(pitch.wrapping_mul(channel.cast_signed()));
@@ -250,6 +277,23 @@ impl<T: Element> Pass<'_, T> {
             }
             at += len;
         });
+    }
+
+    /// Copies as many lines of a length: from the first of them on, so many elements apart, every `step`-th number.
+    fn copy_lines(
+        &self,
+        source: &[T::Acc],
+        (first, pitch, lines, len): (usize, isize, usize, usize),
+        step: isize,
+        out: &mut [T::Acc],
+        width: usize,
+    ) {
+        if step != 1 && len > 1 {
+            return self.isa.run(CopyEvery { source, first, pitch, step, lines, len, out, out_pitch: width });
+        }
+        let (out_first, out_pitch) = (0, width.cast_signed());
+        let put = |out: &mut [T::Acc], numbers: &[T::Acc]| out.copy_from_slice(numbers);
+        self.isa.run(CopyLines { source, first, pitch, lines, len, out, out_first, out_pitch, put });
     }
 
     /// Writes the sums of some channels, in segments of the output: where they begin, and their lengths.

@@ -35,10 +35,12 @@ pub(super) fn write_positions<T: Element>(
         } else if let Some(apart) = apart.filter(|_| runs.stride() == 1 || len == 1) {
             transpose(isa, row, len, &mut data[start..], apart, update);
         } else {
-            for position in 0..len {
-                for (channel, &sum) in row(position).iter().enumerate() {
-                    let channel = channel_stride.wrapping_mul(channel.cast_signed());
-                    update.apply(&mut data[at(position).wrapping_add_signed(channel)], sum);
+            // Line by line of the output.
+            for channel in 0..channels {
+                let channel_at = channel_stride.wrapping_mul(channel.cast_signed());
+                let sums = sums[written * pitch + channel..].iter().step_by(pitch);
+                for (position, &sum) in sums.enumerate().take(len) {
+                    update.apply(&mut data[at(position).wrapping_add_signed(channel_at)], sum);
                 }
             }
         }
