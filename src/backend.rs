@@ -10,6 +10,7 @@ pub(crate) mod im2col;
 pub(crate) mod naive;
 pub(crate) mod winograd;
 
+use crate::backward::{Backward, Gradients};
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;
@@ -166,10 +167,7 @@ pub trait Backend<T: Element>: Send + Sync {
         if bytes > limit {
             return Err(Error::ScratchLimit { backend: self.name(), needed: bytes, limit });
         }
-        let mut scratch = Vec::new();
-        scratch.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
-        scratch.resize(len, T::Acc::default());
-        self.run(problem, &mut scratch);
+        self.run(problem, &mut allocate::<T>(len)?);
         Ok(())
     }
 
@@ -241,6 +239,86 @@ pub trait Backend<T: Element>: Send + Sync {
         let problem = InputGradient::new(shape, weights, delta, gradient, update)?;
         self.execute_within(Problem::InputGradient(problem), usize::MAX)
     }
+
+    /// Computes the gradients of a layer's weights, bias and input, or those of them that are wanted, with the caller's scratch;
+    /// [`backward_scratch_len`](Self::backward_scratch_len) tells how much.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] or [`Error::ScratchTooShort`]; nothing is written then.
+    fn execute_backward(&self, problem: Backward<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
+        let mut needed = 0;
+        for (op, shape) in problem.passes() {
+            self.supports(op, shape)?;
+            needed = needed.max(self.scratch_len(op, shape));
+        }
+        if scratch.len() < needed {
+            return Err(Error::ScratchTooShort { given: scratch.len(), needed });
+        }
+        problem.into_problems().try_for_each(|problem| self.execute(problem, scratch))
+    }
+
+    /// Elements of scratch that [`execute_backward`](Self::execute_backward) needs for all the gradients of a layer that this
+    /// backend computes.
+    fn backward_scratch_len(&self, shape: &ConvShape) -> usize {
+        let gradients = [Op::WeightGradient, Op::BiasGradient, Op::InputGradient];
+        let computed = gradients.into_iter().filter(|&op| self.supports(op, shape).is_ok());
+        computed.map(|op| self.scratch_len(op, shape)).max().unwrap_or(0)
+    }
+
+    /// The gradients of a layer's weights, bias and input from its input, its weights and `delta = dE/dx`, or those of them that
+    /// are wanted. Scratch is allocated for this call.
+    ///
+    /// # Errors
+    /// [`Error::Dims`], [`Error::Unsupported`] and [`Error::OutOfMemory`]; nothing is written then.
+    ///
+    /// ```
+    /// use convgrad::{Backend, ConvShape, Gradients, View, ViewMut};
+    ///
+    /// let shape = ConvShape::conv1d(1, 1, 3, 1, 2).build()?;
+    /// let (input, weights, delta) = ([1.0, 2.0, 3.0], [10.0, 20.0], [1.0, -1.0]);
+    /// let (mut dw, mut db, mut dx) = ([0.0; 2], [0.0; 1], [0.0; 3]);
+    /// let gradients = Gradients {
+    ///     weights: Some(ViewMut::nchw(&mut dw, &shape.weights_dims())?),
+    ///     bias: Some(ViewMut::nchw(&mut db, &[1])?),
+    ///     // `None` for the first layer of a network.
+    ///     input: Some(ViewMut::nchw(&mut dx, &shape.input_dims())?),
+    ///     ..Gradients::default()
+    /// };
+    /// convgrad::by_name::<f64>("im2col")?.backward(
+    ///     &shape,
+    ///     View::nchw(&input, &shape.input_dims())?,
+    ///     View::nchw(&weights, &shape.weights_dims())?,
+    ///     View::nchw(&delta, &shape.output_dims())?,
+    ///     gradients,
+    /// )?;
+    /// assert_eq!((dw, db, dx), ([-1.0, -1.0], [0.0], [10.0, 10.0, -20.0]));
+    /// # Ok::<(), convgrad::Error>(())
+    /// ```
+    fn backward(
+        &self,
+        shape: &ConvShape,
+        input: View<'_, T>,
+        weights: View<'_, T>,
+        delta: View<'_, T>,
+        gradients: Gradients<'_, T>,
+    ) -> Result<(), Error> {
+        let problem = Backward::new(shape, input, weights, delta, gradients)?;
+        for (op, shape) in problem.passes() {
+            self.supports(op, shape)?;
+        }
+        let len = problem.passes().map(|(op, shape)| self.scratch_len(op, shape)).max().unwrap_or(0);
+        let mut scratch = allocate::<T>(len)?;
+        self.execute_backward(problem, &mut scratch)
+    }
+}
+
+/// Scratch, or an error where the allocator has not as much.
+fn allocate<T: Element>(len: usize) -> Result<Vec<T::Acc>, Error> {
+    let mut scratch = Vec::new();
+    let bytes = len.saturating_mul(size_of::<T::Acc>());
+    scratch.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
+    scratch.resize(len, T::Acc::default());
+    Ok(scratch)
 }
 
 /// A backend behind a box is one.
@@ -295,5 +373,9 @@ impl<T: Element> Backend<T> for Box<dyn Backend<T>> {
 
     fn execute_within(&self, problem: Problem<'_, T>, limit: usize) -> Result<(), Error> {
         (**self).execute_within(problem, limit)
+    }
+
+    fn execute_backward(&self, problem: Backward<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
+        (**self).execute_backward(problem, scratch)
     }
 }

@@ -115,6 +115,14 @@ pub enum Error {
         /// The dimensions of the problem.
         expected: Vec<usize>,
     },
+    /// A label is no class.
+    #[error("label {label} is none of {classes} classes: number the classes from 0")]
+    Label {
+        /// The label given.
+        label: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
     /// Two slices that must be equally long are not.
     #[error("{argument} has {given} elements, expected {expected}: pass slices of equal length")]
     Length {

@@ -57,6 +57,7 @@
 
 pub mod auto;
 mod backend;
+mod backward;
 mod bias;
 pub mod catalog;
 mod correlation;
@@ -78,6 +79,7 @@ mod write;
 pub use auto::Auto;
 pub use backend::direct::{DirectKernel, DirectPlan, KernelPlan};
 pub use backend::{Backend, Cost, ErrorScale};
+pub use backward::{Backward, Gradients};
 pub use element::Element;
 pub use error::{Error, Unsupported};
 pub use op::Op;

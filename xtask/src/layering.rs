@@ -25,6 +25,7 @@ pub const ROOMS: &[&[&str]] = &[
     &["partition"],
     &["problem"],
     &["correlation"],
+    &["backward"],
     &["bias"],
     &["write"],
     &["backend"],

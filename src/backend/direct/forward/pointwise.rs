@@ -33,10 +33,10 @@ const VECTORS: usize = 2;
 /// Positions of a tile on the widest vectors.
 const MAX_POSITIONS: usize = 32;
 
-/// Tiles of positions copied at a time, at most, and their elements: 128 KB of `f32`. What is written of an output channel is
+/// Tiles of positions copied at a time, at most, and their elements: 256 KB of `f32`. What is written of an output channel is
 /// as long.
 const WINDOW: usize = 16;
-const PANEL: usize = 32 << 10;
+const PANEL: usize = 64 << 10;
 
 /// Sums of a tile.
 const MAX_SUMS: usize = MAX_POSITIONS * crate::simd::correlate::MAX_N;

@@ -1,0 +1,85 @@
+//! A layer's whole backward pass: the gradients of its weights, its bias and its input, each of them optional.
+//!
+//! ```text
+//! dW      = sum over batch and positions of  delta * input
+//! db      = sum over batch and positions of  delta
+//! dInput  = the transpose of the forward pass, applied to delta
+//! ```
+//!
+//! All operands are checked before anything is written, so that a layer is never left with half of its gradients. The passes
+//! follow each other in one scratch, as long as the most demanding of them needs. The first layer of a network leaves
+//! its input's gradient out, and spends nothing on it.
+
+use crate::element::Element;
+use crate::error::Error;
+use crate::op::Op;
+use crate::problem::{BiasGradient, InputGradient, Problem, Update, WeightGradient};
+use crate::shape::ConvShape;
+use crate::tensor::{View, ViewMut};
+
+/// Where the gradients of a layer go; what is `None` is not computed.
+#[derive(Debug)]
+pub struct Gradients<'a, T> {
+    /// `dE/dw`, of [`ConvShape::weights_dims`].
+    pub weights: Option<ViewMut<'a, T>>,
+    /// `dE/db`, of one dimension: the output channels.
+    pub bias: Option<ViewMut<'a, T>>,
+    /// `dE/do`, the delta of the layer before, of [`ConvShape::input_dims`].
+    pub input: Option<ViewMut<'a, T>>,
+    /// How each of them meets what its view holds.
+    pub update: Update<T>,
+}
+
+impl<T: Element> Default for Gradients<'_, T> {
+    /// None of them, overwriting.
+    fn default() -> Self {
+        Gradients { weights: None, bias: None, input: None, update: Update::overwrite() }
+    }
+}
+
+/// The operands of a backward pass, proven to fit the shape.
+#[derive(Debug)]
+pub struct Backward<'a, T> {
+    weights: Option<WeightGradient<'a, T>>,
+    bias: Option<BiasGradient<'a, T>>,
+    input: Option<InputGradient<'a, T>>,
+}
+
+impl<'a, T: Element> Backward<'a, T> {
+    /// Checks the dimensions of the layer's input, weights and delta, and of every gradient that is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Dims`] for the first operand that does not fit.
+    pub fn new(
+        shape: &'a ConvShape,
+        input: View<'a, T>,
+        weights: View<'a, T>,
+        delta: View<'a, T>,
+        gradients: Gradients<'a, T>,
+    ) -> Result<Self, Error> {
+        let Gradients { weights: weight_gradient, bias, input: input_gradient, update } = gradients;
+        Ok(Backward {
+            weights: weight_gradient
+                .map(|gradient| WeightGradient::new(shape, input, delta, gradient, update))
+                .transpose()?,
+            bias: bias.map(|gradient| BiasGradient::new(shape, delta, gradient, update)).transpose()?,
+            input: input_gradient
+                .map(|gradient| InputGradient::new(shape, weights, delta, gradient, update))
+                .transpose()?,
+        })
+    }
+
+    /// The passes that are wanted, in the order in which they are best computed.
+    pub fn into_problems(self) -> impl Iterator<Item = Problem<'a, T>> {
+        let Backward { weights, bias, input } = self;
+        let weights = weights.map(Problem::WeightGradient);
+        weights.into_iter().chain(bias.map(Problem::BiasGradient)).chain(input.map(Problem::InputGradient))
+    }
+
+    /// [`into_problems`](Self::into_problems) without giving the operands away: shape and operation of each.
+    pub(crate) fn passes(&self) -> impl Iterator<Item = (Op, &'a ConvShape)> {
+        let weights = self.weights.as_ref().map(|pass| (Op::WeightGradient, pass.shape));
+        let bias = self.bias.as_ref().map(|pass| (Op::BiasGradient, pass.shape));
+        weights.into_iter().chain(bias).chain(self.input.as_ref().map(|pass| (Op::InputGradient, pass.shape)))
+    }
+}
