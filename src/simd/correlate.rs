@@ -137,21 +137,20 @@ impl<T: Lane, const V: usize, const N: usize> CorrelateTile<'_, T, V, N> {
         match self.start {
             Start::Vectors(start) => {
                 let start = T::as_vectors::<S>(&start[..width]).0;
-                for n in 0..N {
-                    for v in 0..V {
-                        sums[n][v] = start[v];
+                for sums in &mut sums {
+                    for (sum, &start) in sums.iter_mut().zip(start) {
+                        *sum = start;
                     }
                 }
             }
             Start::Numbers(start) => {
-                let start = &start[..N];
-                for n in 0..N {
-                    sums[n] = [T::splat(simd, start[n]); V];
+                for (sums, &start) in sums.iter_mut().zip(&start[..N]) {
+                    *sums = [T::splat(simd, start); V];
                 }
             }
             Start::Sums => {
-                for n in 0..N {
-                    sums[n] = held[n];
+                for (sums, &held) in sums.iter_mut().zip(&*held) {
+                    *sums = held;
                 }
             }
         }
@@ -169,8 +168,8 @@ impl<T: Lane, const V: usize, const N: usize> CorrelateTile<'_, T, V, N> {
                 }
             }
         }
-        for n in 0..N {
-            held[n] = sums[n];
+        for (held, sums) in held.iter_mut().zip(sums) {
+            *held = sums;
         }
     }
 }

@@ -77,8 +77,8 @@ impl<T: Lane, const N: usize> WithSimd for MultiplyTile<'_, T, N> {
             }
         }
         let held = &mut T::as_vectors_mut::<S>(&mut held[..N * lanes]).0[..N];
-        for n in 0..N {
-            held[n] = sums[n];
+        for (held, sum) in held.iter_mut().zip(sums) {
+            *held = sum;
         }
     }
 }

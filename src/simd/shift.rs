@@ -80,8 +80,8 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for ShiftTile<'_, T, V, N
         } else {
             for n in 0..N {
                 let held = &T::as_vectors::<S>(&held[n * pitch..]).0[..V];
-                for v in 0..V {
-                    sums[n][v] = held[v];
+                for (sum, &held) in sums[n].iter_mut().zip(held) {
+                    *sum = held;
                 }
             }
         }
@@ -107,8 +107,8 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for ShiftTile<'_, T, V, N
         }
         for n in 0..N {
             let held = &mut T::as_vectors_mut::<S>(&mut held[n * pitch..]).0[..V];
-            for v in 0..V {
-                held[v] = sums[n][v];
+            for (held, sum) in held.iter_mut().zip(sums[n]) {
+                *held = sum;
             }
         }
     }
