@@ -32,6 +32,7 @@ fn the_same_bits_on_1_2_3_and_8_threads() {
             "mb4ic20iw1500oc24kw9pw4",
             "mb1ic12id10ih11iw12oc18kd3ph1",
             "mb8ic96ih12oc128kh1",
+            "mb8ic40ih7oc48oh7kh3ph1",
         ];
         for shape in shapes.map(|s| s.parse::<ConvShape>().unwrap()) {
             let mut random = Random::new(7);

@@ -37,6 +37,7 @@ use std::ops::Range;
 /// Computes a forward pass.
 pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &ChannelsPlan, isa: Isa, scratch: &mut [T::Acc]) {
     let shape = problem.shape;
+    let plan = &plan.shared_by(threads_for(shape.flops()), shape.batch());
     let [biases, weights] = plan.packed_lens();
     let (bias, scratch) = scratch.split_at_mut(biases);
     let (weights, slots) = scratch.split_at_mut(weights);

@@ -81,7 +81,7 @@ impl ChannelsPlan {
         });
         let line = if is_flat { shape.output_positions() } else { width.output };
         // Lines shorter than a tile take several images in turn.
-        let wanted = if line.is_multiple_of(max_n[1]) { 1 } else { (4 * max_n[1]).div_ceil(line) };
+        let wanted = if line.is_multiple_of(max_n[1]) { 1 } else { (2 * max_n[1]).div_ceil(line) };
         let images = if line >= 2 * max_n[1] || stride > 1 { 1 } else { wanted.min(shape.batch()) };
         let columns = ((width.output - 1) * width.stride + (width.kernel - 1) * width.dilation) / step(width) + 1;
         let len = |depths: usize, rows: usize| {
@@ -98,7 +98,7 @@ impl ChannelsPlan {
         let blocks_together = (WEIGHTS / block_len.max(1)).clamp(1, blocks);
         let blocks_together = blocks.div_ceil(pieces(blocks, blocks_together));
         let positions = saturating_product([depths, rows, width.output, images]);
-        let parts = shape.batch().div_ceil(images).min(PARTS);
+        let parts = shape.batch().min(PARTS);
         ChannelsPlan {
             lanes,
             is_depthwise,
@@ -116,6 +116,12 @@ impl ChannelsPlan {
             parts,
             pieces: (PARTS / parts).min(ocs.div_ceil(lanes)).max(1),
         }
+    }
+
+    /// The same with no more images in a panel than leave one for each thread. The bits do not depend on it: an output is one
+    /// sum whatever lies beside its input.
+    pub fn shared_by(&self, threads: usize, batch: usize) -> ChannelsPlan {
+        ChannelsPlan { images: self.images.min(batch / threads).max(1), ..*self }
     }
 
     /// The channels of a group, of which each has so many, among as many as there are.

@@ -17,7 +17,7 @@
 use super::weights::{Order, pack as pack_weights, pack_bias};
 use crate::correlation::Correlation;
 use crate::element::Element;
-use crate::partition::{join, pays};
+use crate::partition::{join, pays, threads_for};
 use crate::problem::Update;
 use crate::shape::ConvShape;
 use crate::simd::channels::{CopyEvery, CopyLines};
@@ -107,7 +107,10 @@ pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &PointwisePlan,
     let Correlation { input, output, update, .. } = problem;
     let pass = Pass { shape, plan, isa, input, bias, weights, update };
     let piece = Piece { output, image: 0, channel: 0 };
-    pass.divide(piece, &mut slots[..plan.parts * plan.slot_len()], shape.flops());
+    // No more pieces than threads, or a half more: the smaller they are, the more lanes are idle at their ends. An output is one
+    // sum in any piece.
+    let pieces = threads_for(shape.flops()).next_power_of_two().min(plan.parts);
+    pass.divide(piece, &mut slots[..pieces * plan.slot_len()], shape.flops());
 }
 
 /// What all pieces share.
