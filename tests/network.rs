@@ -73,7 +73,7 @@ fn check(backend: &dyn Backend<f32>) {
 
 #[test]
 fn gradients_are_those_of_pytorch() {
-    for name in ["naive", "im2col"] {
+    for name in ["naive", "im2col", "direct"] {
         check(&*convgrad::by_name(name).unwrap());
     }
     check(&Auto::<f32>::new());

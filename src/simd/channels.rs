@@ -329,7 +329,7 @@ mod tests {
                 let to = out_pitch.cast_signed();
                 isa.run(CopyLines { source, first, pitch, lines, len, out: &mut out, out_first, out_pitch: to, put });
                 assert!(out.iter().enumerate().all(|(i, &number)| number == expected(1, i)), "{isa}: {len}, {out:?}");
-                for step in [2usize, 3] {
+                for step in [2_usize, 3] {
                     let mut out = fresh();
                     let by = step.cast_signed();
                     isa.run(CopyEvery { source, first, pitch, step: by, lines, len, out: &mut out, out_pitch });
