@@ -7,30 +7,21 @@
 //! CONVGRAD_BENCH_SET=tiny cargo bench --bench weight_gradient -- --test          every bench once, in a second or two
 //! ```
 //!
-//! Environment variables choose what criterion has no argument for; `f64`, `nhwc` and an instruction set other than the
-//! best stand in the id behind the set, so that their results are kept apart:
-//!
-//! ```text
-//! CONVGRAD_BENCH_SET       sets, separated by commas; core if not given
-//! CONVGRAD_BENCH_DTYPE     f32 (if not given) or f64
-//! CONVGRAD_BENCH_LAYOUT    of input and delta: nchw (if not given) or nhwc
-//! CONVGRAD_BENCH_ISA       instruction set; the best of this processor if not given
-//! ```
+//! Environment variables choose what criterion has no argument for: see [`settings`].
 //!
 //! Scratch is allocated before the clock starts, as in a training loop. A backend is timed only after a sample of its
 //! result has been held against the definition: a fast wrong answer is not a measurement.
 
-use convgrad::catalog::{self, ShapeSet};
+mod settings;
+
+use convgrad::catalog::ShapeSet;
 use convgrad::{Axis, Backend, ConvShape, Element, ErrorScale, Isa, Layout, Op, Problem, Registered};
 use convgrad::{Update, View, ViewMut, WeightGradient};
 use criterion::{BenchmarkId, Criterion, Throughput};
+use settings::NAIVE_FLOPS;
 use std::cell::LazyCell;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::time::Duration;
-
-/// Work beyond which the definition is too slow to be timed: about a second of its loops.
-const NAIVE_FLOPS: f64 = 2e8;
 
 /// Input and delta of a problem, filled with the same numbers in [-1, 1) in every run.
 struct Operands<T> {
@@ -168,7 +159,7 @@ fn channel<T: Element>(values: &[T], dims: &[usize], layout: Layout, channel: us
 }
 
 fn bench_set<T: Registered>(criterion: &mut Criterion, id: &str, set: &ShapeSet, layout: Layout, isa: Isa) {
-    let mut group = criterion.benchmark_group(id);
+    let mut group = criterion.benchmark_group(format!("weight_gradient/{id}"));
     for shape in set.shapes().into_iter().map(|named| named.shape) {
         group.throughput(Throughput::Elements(shape.flops() as u64));
         // Made for the first bench that the filter lets through.
@@ -197,54 +188,6 @@ fn bench_set<T: Registered>(criterion: &mut Criterion, id: &str, set: &ShapeSet,
     group.finish();
 }
 
-/// The sets `CONVGRAD_BENCH_SET` names.
-fn chosen_sets() -> Result<Vec<ShapeSet>, String> {
-    let names = std::env::var("CONVGRAD_BENCH_SET").unwrap_or_else(|_| "core".to_owned());
-    let sets: Vec<_> = catalog::sets().iter().map(|set| (set.name(), *set)).collect();
-    names.split(',').map(|name| find("CONVGRAD_BENCH_SET", name.trim(), &sets)).collect()
-}
-
-/// What a variable chooses, the first if it is not set; and its part of the ids, none for the first.
-fn choice<V: Copy>(variable: &str, choices: &[(&'static str, V)]) -> Result<(V, String), String> {
-    let name = std::env::var(variable).unwrap_or_else(|_| choices[0].0.to_owned());
-    let chosen = find(variable, &name, choices)?;
-    Ok((chosen, if name == choices[0].0 { String::new() } else { format!("/{name}") }))
-}
-
-fn find<V: Copy>(variable: &str, name: &str, choices: &[(&'static str, V)]) -> Result<V, String> {
-    let chosen = choices.iter().find(|choice| choice.0 == name).map(|choice| choice.1);
-    let names = || choices.iter().map(|choice| choice.0).collect::<Vec<_>>().join(", ");
-    chosen.ok_or_else(|| format!("{variable}: there is no `{name}`: choose from {}", names()))
-}
-
-fn bench() -> Result<(), String> {
-    type BenchSet = fn(&mut Criterion, &str, &ShapeSet, Layout, Isa);
-    let types: [(_, BenchSet); 2] = [("f32", bench_set::<f32>), ("f64", bench_set::<f64>)];
-    let isas: Vec<_> = Isa::available().into_iter().rev().map(|isa| (isa.name(), isa)).collect();
-    let sets = chosen_sets()?;
-    let (bench_set, dtype_id) = choice("CONVGRAD_BENCH_DTYPE", &types)?;
-    let (layout, layout_id) = choice("CONVGRAD_BENCH_LAYOUT", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?;
-    let (isa, isa_id) = choice("CONVGRAD_BENCH_ISA", &isas)?;
-
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .configure_from_args();
-    for set in &sets {
-        let id = format!("weight_gradient/{}{dtype_id}{layout_id}{isa_id}", set.name());
-        bench_set(&mut criterion, &id, set, layout, isa);
-    }
-    criterion.final_summary();
-    Ok(())
-}
-
 fn main() -> ExitCode {
-    match bench() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::from(2)
-        }
-    }
+    settings::run(bench_set::<f32>, bench_set::<f64>)
 }

@@ -29,6 +29,8 @@ mod estimate;
 mod explanation;
 mod fitted;
 mod limits;
+#[cfg(feature = "wisdom")]
+mod rates_file;
 mod remembered;
 mod tune;
 mod wisdom;

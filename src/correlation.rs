@@ -66,7 +66,7 @@ impl<'a, T: Element> Weights<'a, T> {
     }
 
     /// Those from a tap on, every `step`-th along each axis, forwards or backwards.
-    fn from_tap(self, first: [usize; 3], step: [isize; 3]) -> Self {
+    fn taps_from(self, first: [usize; 3], step: [isize; 3]) -> Self {
         let mut weights = self;
         for axis in 0..3 {
             let offset = self.taps[axis].wrapping_mul(first[axis].cast_signed());

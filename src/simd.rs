@@ -5,12 +5,15 @@
 //! `#[inline(always)]`; handed to [`Isa::run`] it becomes one function compiled for that instruction set.
 
 pub(crate) mod channels;
+pub(crate) mod correlate;
 pub(crate) mod depthwise;
 pub(crate) mod dot;
 pub(crate) mod fourier;
 pub(crate) mod grouped;
+pub(crate) mod multiply;
 pub(crate) mod outer;
 pub(crate) mod planar;
+pub(crate) mod shift;
 pub(crate) mod slide;
 pub(crate) mod tile;
 pub(crate) mod toom;

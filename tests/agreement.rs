@@ -127,7 +127,7 @@ proptest! {
                 }
                 _ => prop_assert_eq!(backend.supports(Op::WeightGradient, &shape), Ok(())),
             }
-            if !["direct", "winograd", "winograd-2x2", "fft"].contains(&backend.name()) {
+            if !["winograd", "winograd-2x2", "fft"].contains(&backend.name()) {
                 prop_assert_eq!(backend.supports(Op::Forward, &shape), Ok(()));
                 prop_assert_eq!(backend.supports(Op::InputGradient, &shape), Ok(()));
             }

@@ -19,14 +19,14 @@ const BLUE: Colour = [40, 80, 190];
 /// Taps of a kernel along each side.
 const TAPS: usize = 3;
 /// Pixels of the picture for a tap, and for a pixel of a digit.
-const TAP: usize = 16;
-const DOT: usize = 6;
+const TAP: usize = 24;
+const DOT: usize = 10;
 /// Kernels in a row, and digits.
 const KERNELS_IN_ROW: usize = 8;
 const DIGITS_IN_ROW: usize = 5;
-const GAP: usize = 8;
+const GAP: usize = 12;
 /// Pixels for a dot of the small figures.
-const STROKE: usize = 3;
+const STROKE: usize = 4;
 
 /// The figures from 0 to 9, 3 dots wide and 5 high: a row in three bits, the upper row first.
 const FIGURES: [[u8; 5]; 10] = [

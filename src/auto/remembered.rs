@@ -8,8 +8,8 @@ use crate::shape::ConvShape;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Choices a thread remembers, some twenty kilobytes: the layers of a large network.
-const SLOTS: usize = 128;
+/// Choices a thread remembers, some fifty kilobytes: the layers of a large network, three passes of each.
+const SLOTS: usize = 256;
 
 /// A chooser's number, the operation and the shape.
 type Key = (u64, Op, ConvShape);
@@ -31,7 +31,7 @@ pub(super) fn new_id() -> u64 {
 #[inline]
 pub(super) fn choice(id: u64, op: Op, shape: &ConvShape, make: impl FnOnce() -> Option<usize>) -> Option<usize> {
     let key = (id, op, *shape);
-    let slot = slot(id, shape);
+    let slot = slot(id, op, shape);
     let known = CHOICES.try_with(|choices| match &choices.borrow()[slot] {
         Some((known, choice)) if *known == key => Some(*choice),
         _ => None,
@@ -47,14 +47,27 @@ pub(super) fn choice(id: u64, op: Op, shape: &ConvShape, make: impl FnOnce() -> 
 }
 
 /// Where a choice is remembered, in place of another that has the same slot.
-fn slot(id: u64, shape: &ConvShape) -> usize {
+fn slot(id: u64, op: Op, shape: &ConvShape) -> usize {
     // Fibonacci hashing: the upper bits of a product with the golden ratio depend on all bits of the factor.
-    (shape.digest().wrapping_add(id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.ilog2())) as usize
+    (shape.digest().wrapping_mul(4).wrapping_add(op as u64).wrapping_add(id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        >> (64 - SLOTS.ilog2())) as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The passes of a layer follow each other in training, and must not push each other out.
+    #[test]
+    fn the_passes_of_a_layer_are_remembered_beside_each_other() {
+        let (id, shape) = (new_id(), "mb32ic16ih4oc32oh4kh3ph1".parse().unwrap());
+        for (index, op) in Op::ALL.into_iter().enumerate() {
+            assert_eq!(choice(id, op, &shape, || Some(index)), Some(index));
+        }
+        for (index, op) in Op::ALL.into_iter().enumerate() {
+            assert_eq!(choice(id, op, &shape, || unreachable!("it was remembered")), Some(index));
+        }
+    }
 
     #[test]
     fn what_is_remembered_is_the_choice_of_the_key_whatever_came_before() {

@@ -117,18 +117,11 @@ impl Wisdom {
     /// Those of the file system; the file is what it was then.
     pub fn save(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let lock = File::create(beside(path, "lock"))?;
-        lock.lock()?;
-        let (mut wisdom, _) = Wisdom::load(path);
-        wisdom.merge(self);
-        // The lock is ours, so the name is as well.
-        let new = beside(path, "new");
-        let mut file = File::create(&new)?;
-        file.write_all(wisdom.to_json()?.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
+        replace(path, || {
+            let (mut wisdom, _) = Wisdom::load(path);
+            wisdom.merge(self);
+            wisdom.to_json()
+        })
     }
 
     /// The text of a file.
@@ -144,6 +137,21 @@ impl Wisdom {
         let entries = if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.join(",\n")) };
         Ok(format!("{{\"format\":\"{FORMAT}\",\"version\":{VERSION},\"entries\":[{entries}]}}\n"))
     }
+}
+
+/// Replaces a file, created with its folder if need be, by what `text` makes while no other process replaces it.
+pub(super) fn replace(path: &Path, text: impl FnOnce() -> io::Result<String>) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let lock = File::create(beside(path, "lock"))?;
+    lock.lock()?;
+    let text = text()?;
+    // The lock is ours, so the name is as well.
+    let new = beside(path, "new");
+    let mut file = File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 /// The name with another ending behind its own.

@@ -1,6 +1,6 @@
 //! The direct backend: SIMD kernels that read the input where the convolution reads it, without unfolding.
 //!
-//! Seven kernels divide the problems between them, and a plan that is plain data says which one a shape gets:
+//! Seven kernels divide the weight gradients between them, and a plan that is plain data says which one a shape gets:
 //!
 //! - [`plain`]: the definition as loops; for problems so small that nothing is worth preparing.
 //! - [`slide`]: positions in lanes, nothing packed; for depthwise convolutions and images of few channels whose rows lie
@@ -11,6 +11,8 @@
 //! - [`outer`]: output channels in lanes, input channels broadcast; for layers with channels enough to fill lanes. Or, under
 //!   the name `grouped`, groups in lanes, for groups of few channels.
 //! - [`dot`]: positions in lanes; for the same where it is strided or lies otherwise.
+//!
+//! The pass [`forward`], which the input gradient is made of, has kernels of its own.
 
 mod cut;
 mod depthwise;
@@ -20,6 +22,7 @@ mod dot;
 mod dot_pack;
 mod dot_plan;
 mod dot_streams;
+mod forward;
 mod gather;
 mod operand;
 mod outer;
@@ -44,12 +47,14 @@ pub use public_plan::{DirectKernel, DirectPlan, KernelPlan};
 
 use super::{Backend, Cost};
 use crate::bias;
+use crate::correlation::{for_each_correlation, phase_shapes};
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
 use crate::problem::{Problem, WeightGradient};
 use crate::shape::ConvShape;
 use crate::simd::Isa;
+use forward::ForwardPlan;
 use plan::{Kernel, Plan};
 
 /// SIMD kernels on one instruction set.
@@ -101,27 +106,26 @@ impl<T: Element> Backend<T> for Direct {
         format!("parallel SIMD kernels without unfolding, on {}", self.isa)
     }
 
-    fn supports(&self, op: Op, _: &ConvShape) -> Result<(), Unsupported> {
-        match op {
-            Op::WeightGradient | Op::BiasGradient => Ok(()),
-            Op::Forward | Op::InputGradient => Err(Unsupported {
-                backend: "direct",
-                op,
-                reason: "its kernels are written for gradients of weights",
-                remedy: "use `im2col` or `naive`",
-            }),
-        }
+    fn supports(&self, _: Op, _: &ConvShape) -> Result<(), Unsupported> {
+        Ok(())
     }
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
         match op {
             Op::WeightGradient if plain::suits(shape) => 0,
             Op::WeightGradient => self.recall::<T>(shape).scratch_len(shape),
-            Op::BiasGradient | Op::Forward | Op::InputGradient => 0,
+            Op::BiasGradient => 0,
+            Op::Forward => forward::scratch_len::<T>(shape, self.isa),
+            Op::InputGradient => {
+                phase_shapes(shape).map(|phase| forward::scratch_len::<T>(&phase, self.isa)).fold(0, usize::max)
+            }
         }
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
+        if op == Op::InputGradient {
+            return Cost::sum(phase_shapes(shape).map(|phase| Backend::<T>::cost(self, Op::Forward, &phase)));
+        }
         let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = operands(shape.output_dims());
         let (flops, elements, tasks, kernel) = match op {
@@ -133,23 +137,36 @@ impl<T: Element> Backend<T> for Direct {
                 let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
                 (flops, elements, plan.tasks(shape), plan.name())
             }
-            Op::BiasGradient | Op::Forward | Op::InputGradient => (delta, delta, 1, ""),
+            Op::Forward => {
+                let plan = ForwardPlan::new(shape, self.isa.registers::<T::Acc>());
+                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
+                let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
+                (flops, elements, plan.tasks(), forward::kernel_name::<T>(shape, self.isa))
+            }
+            Op::BiasGradient | Op::InputGradient => (delta, delta, 1, ""),
         };
         Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
     }
 
-    /// A product of the weight gradient is rounded once itself where multiply-adds are not fused, then takes part in the
-    /// additions of its kernel's longest chain. `h` roundings on the way to the result bound the error by
+    /// A product is rounded once itself where multiply-adds are not fused, then takes part in the additions of its kernel's
+    /// longest chain: an output of the forward pass is one sum over input channels and taps, which begins with the bias. `h` roundings on the way to the result bound the error by
     /// `h * u / (1 - h * u)` of the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
     /// section 4.2). Zeros that fill gaps and the scale 1 do not round. No order of summing `n` products errs by more than
     /// `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), which is less for short sums.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {
         let chain = match op {
             Op::WeightGradient => self.recall::<T>(shape).longest_chain(shape),
-            Op::BiasGradient | Op::Forward | Op::InputGradient => return bias::bias_error_bound::<T>(shape),
+            Op::BiasGradient => return bias::bias_error_bound::<T>(shape),
+            Op::Forward => forward::longest_chain(shape),
+            Op::InputGradient => {
+                let phases = phase_shapes(shape);
+                let bounds = phases.map(|phase| Backend::<T>::error_bound(self, Op::Forward, &phase));
+                return bounds.fold(0.0, f64::max);
+            }
         };
+        let terms = if op == Op::Forward { chain } else { shape.terms() };
         let roundings = 1.0 + chain as f64;
-        (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(shape.terms() as f64)
+        (roundings / (1.0 - roundings * T::UNIT_ROUNDOFF).max(0.0)).min(terms as f64)
     }
 
     /// Number by number it is Rust's own arithmetic, which fuses nothing.
@@ -158,7 +175,11 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
-        (op == Op::WeightGradient).then(|| DirectPlan::new::<T>(shape, self.isa).to_string())
+        match op {
+            Op::WeightGradient => Some(DirectPlan::new::<T>(shape, self.isa).to_string()),
+            Op::Forward => Some(forward::kernel_name::<T>(shape, self.isa).to_owned()),
+            Op::BiasGradient | Op::InputGradient => None,
+        }
     }
 
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
@@ -171,8 +192,10 @@ impl<T: Element> Backend<T> for Direct {
                 run(&in_place.unwrap_or(anywhere), problem, self.isa, scratch)
             }
             Problem::BiasGradient(problem) => bias::bias_gradient(problem),
-            // `supports` refuses it.
-            problem => unreachable!("direct does not compute the {}", problem.op()),
+            Problem::Forward(problem) => forward::run(problem.into(), self.isa, scratch),
+            Problem::InputGradient(problem) => {
+                for_each_correlation(problem, |pass| forward::run(pass, self.isa, scratch));
+            }
         }
     }
 }

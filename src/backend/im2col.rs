@@ -118,7 +118,12 @@ impl<T: Element> Backend<T> for Im2col {
             }
         };
         let flops = 2.0 * products * shape.terms() as f64;
-        let kernel = if in_place { "in place" } else { "copied" };
+        let kernel = match (op, in_place) {
+            (Op::WeightGradient, true) => "in place",
+            (Op::WeightGradient, false) => "copied",
+            (_, true) => "forward in place",
+            (_, false) => "forward copied",
+        };
         Cost { flops, bytes: elements * size, loops: lines + delta_lines + tiles, tasks, kernel }
     }
 

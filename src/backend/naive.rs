@@ -59,7 +59,8 @@ impl<T: Element> Backend<T> for Naive {
             Op::Forward => (shape.flops(), outputs),
             Op::InputGradient => (shape.flops(), shape.flops() / 2.0),
         };
-        Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1, kernel: "" }
+        let kernel = if op == Op::WeightGradient { "" } else { op.name() };
+        Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1, kernel }
     }
 
     /// A sum of `n` products in `f64` errs by at most `(n + 1) * u64` of the sum of magnitudes (Higham, Accuracy and

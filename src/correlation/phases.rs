@@ -97,7 +97,7 @@ pub(crate) fn for_each_correlation<T: Element>(problem: InputGradient<'_, T>, mu
             shape: shape.transposed(phases.map(|phase| phase.axis)),
             input: delta,
             weights: weights
-                .from_tap(phases.map(|phase| phase.last_tap), phases.map(|phase| -phase.tap_step.cast_signed())),
+                .taps_from(phases.map(|phase| phase.last_tap), phases.map(|phase| -phase.tap_step.cast_signed())),
             bias: None,
             output: gradient.reborrow(),
             update,

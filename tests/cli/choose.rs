@@ -113,3 +113,19 @@ fn files_of_wisdom_are_shown_merged_and_checked() {
     assert_success(&choice);
     assert!(String::from_utf8_lossy(&choice.stderr).contains("is no wisdom"), "{choice:?}");
 }
+
+#[test]
+fn rates_are_measured_into_a_file_and_read_from_it() {
+    let folder = Folder::new();
+    let choose = || folder.convgrad("choose mb1ic4ih9oc4kh3 --rates rates.json --isa scalar --threads 1");
+    let first = choose();
+    assert_success(&first);
+    let kept = fs::read_to_string(folder.path("rates.json")).unwrap();
+    let second = choose();
+    assert_eq!(first.stdout, second.stdout);
+    assert_eq!(fs::read_to_string(folder.path("rates.json")).unwrap(), kept, "they were not measured again");
+    fs::write(folder.path("rates.json"), "nonsense").unwrap();
+    let third = choose();
+    assert_success(&third);
+    assert!(String::from_utf8_lossy(&third.stderr).contains("rates.json"), "a corrupt file is told of");
+}

@@ -50,6 +50,10 @@ pub struct BenchOptions {
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
 
+    /// Pass of the layer: wgrad, forward or dgrad
+    #[arg(long, value_parser = ["wgrad", "forward", "dgrad"], default_value = "wgrad")]
+    pass: String,
+
     /// Number type
     #[arg(long, value_parser = ["f32", "f64"], default_value = "f32")]
     dtype: String,
@@ -65,6 +69,13 @@ pub struct BenchOptions {
     /// Folder of the record file; target/records of the repository if not given
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
+}
+
+impl BenchOptions {
+    /// The criterion bench that times the pass, and how its ids begin.
+    fn bench(&self) -> (&'static str, &str) {
+        if self.pass == "wgrad" { ("weight_gradient", "weight_gradient") } else { ("layer", &self.pass) }
+    }
 }
 
 /// Builds, measures, and prints tables of what was measured, also after an interruption.
@@ -124,7 +135,7 @@ fn measure(
 ) -> Result<ExitCode> {
     let facts = Facts::gather(root)?;
     let convgrad = build::convgrad(root)?;
-    let bench = build::weight_gradient_bench(root)?;
+    let bench = build::bench(root, options.bench().0)?;
     let threads = match options.threads.is_empty() {
         true => run::usual_threads(),
         false => options.threads.iter().map(|&count| usize::from(count)).collect(),
@@ -214,6 +225,8 @@ impl Series<'_> {
         command.env("CONVGRAD_BENCH_ISA", &self.run.machine.isa);
         // Of criterion's statistics only the median is used, which resampling leaves as it is: as little as it advises.
         command.args(["--bench", "--noplot", "--nresamples", "1000"]);
+        // A filter: the bench has other passes as well.
+        command.arg(format!("{}/", self.options.bench().1));
         command.args(["--warm-up-time", WARM_UP, "--measurement-time", MEASUREMENT]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
@@ -233,7 +246,7 @@ impl Series<'_> {
             run: self.run.clone(),
             set: self.set.name().to_owned(),
             shape: shape.to_string(),
-            pass: "wgrad".to_owned(),
+            pass: self.options.pass.clone(),
             layout: self.options.layout.clone(),
             implementation: function,
             implementation_version: format!("convgrad {}", self.run.machine.version),
@@ -242,10 +255,10 @@ impl Series<'_> {
         })
     }
 
-    /// The group of the benchmarks' ids, as benches/weight_gradient.rs forms it: that it comes back as expected shows that
+    /// The group of the benchmarks' ids, as the benches form it: that it comes back as expected shows that
     /// the bench did what it was asked to.
     fn group(&self) -> String {
-        let mut group = format!("weight_gradient/{}", self.set.name());
+        let mut group = format!("{}/{}", self.options.bench().1, self.set.name());
         let (layout, machine) = (self.options.layout.as_str(), &self.run.machine);
         for (name, usual) in [(machine.dtype.as_str(), "f32"), (layout, "nchw"), (&machine.isa, Isa::best().name())] {
             if name != usual {
@@ -287,7 +300,15 @@ mod tests {
     #[test]
     fn options_that_mean_nothing_are_refused() {
         assert_eq!(options("--threads 1,2").unwrap().threads, [1, 2]);
-        for line in ["--threads 0", "--threads 2000", "--threads x", "--dtype f16", "--layout chwn", "--isa mmx"] {
+        for line in [
+            "--threads 0",
+            "--threads 2000",
+            "--threads x",
+            "--pass bgrad",
+            "--dtype f16",
+            "--layout chwn",
+            "--isa mmx",
+        ] {
             assert!(options(line).is_err(), "{line}");
         }
     }
@@ -320,6 +341,7 @@ mod tests {
         assert_eq!(with_series("tiny", best, |series| series.group()), "weight_gradient/tiny");
         let unusual = with_series("tiny --dtype f64 --layout nhwc", best, |series| series.group());
         assert_eq!(unusual, "weight_gradient/tiny/f64/nhwc");
+        assert_eq!(with_series("tiny --pass dgrad --dtype f64", best, |series| series.group()), "dgrad/tiny/f64");
         if best != "scalar" {
             assert_eq!(with_series("tiny", "scalar", |series| series.group()), "weight_gradient/tiny/scalar");
         }

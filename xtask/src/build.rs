@@ -10,9 +10,9 @@ pub fn convgrad(root: &Path) -> Result<PathBuf> {
     executable(root, &["build", "--release", "--package", "convgrad", "--features", "cli", "--bin", "convgrad"])
 }
 
-/// The criterion bench, with the command line's features so that both share one build of the library.
-pub fn weight_gradient_bench(root: &Path) -> Result<PathBuf> {
-    let bench = ["bench", "--no-run", "--package", "convgrad", "--features", "cli", "--bench", "weight_gradient"];
+/// A criterion bench, with the command line's features so that both share one build of the library.
+pub fn bench(root: &Path, name: &str) -> Result<PathBuf> {
+    let bench = ["bench", "--no-run", "--package", "convgrad", "--features", "cli", "--bench", name];
     executable(root, &bench)
 }
 

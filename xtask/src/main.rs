@@ -5,6 +5,7 @@ mod bench;
 mod build;
 mod check;
 mod compare;
+mod digits;
 mod fit;
 mod interruption;
 mod layering;
@@ -42,6 +43,8 @@ enum Command {
     Fit(fit::Options),
     /// Read the kernels' innermost loops: no vector on the stack, no panic
     Asm(asm::Options),
+    /// Time the example `digits` beside the same network in PyTorch
+    Digits(digits::Options),
     /// Time our backends beside other libraries, in turns and on the same data
     Peers(peers::PeersOptions),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Report(options) => report::run(&options, root()).map(|()| ExitCode::SUCCESS),
         Command::Fit(options) => fit::run(root(), &options),
         Command::Asm(options) => asm::run(root(), &options),
+        Command::Digits(options) => digits::run(root(), &options),
         Command::Peers(options) => peers::run(root(), &options),
     };
     outcome.unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ mod contestant;
 mod expected;
 mod summary;
 mod table;
-mod torch;
+pub mod torch;
 
 use crate::interruption::Interruption;
 use crate::record::{self, FORMAT, Outcome, Record, RecordFile, Run};

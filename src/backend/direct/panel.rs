@@ -78,11 +78,11 @@ impl Tiling {
 
 /// Channels that lie side by side in a tile, from its channel `at` on: `count` channels from `first` on, so many apart.
 #[derive(Clone, Copy)]
-struct Line {
-    first: usize,
-    count: usize,
-    apart: usize,
-    at: usize,
+pub(super) struct Line {
+    pub first: usize,
+    pub count: usize,
+    pub apart: usize,
+    pub at: usize,
 }
 
 /// A packed operand of a window: `[tile of all bundles][image][position][width]`.
@@ -191,7 +191,7 @@ fn deal<T: Element>(
 }
 
 /// Packs a line of channels of one image into `panel`, whose positions are `width` elements wide.
-fn pack<T: Element>(
+pub(super) fn pack<T: Element>(
     isa: Isa,
     source: &View<'_, T>,
     image: usize,

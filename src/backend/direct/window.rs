@@ -60,8 +60,16 @@ impl AxisWindow {
     }
 }
 
-fn step(axis: &Axis) -> usize {
+pub(super) fn step(axis: &Axis) -> usize {
     if axis.kernel == 1 { axis.stride } else { gcd(axis.stride, axis.dilation) }
+}
+
+/// The taps that meet the input, and not the padding, of an output.
+pub(super) fn meeting_taps(axis: &Axis, output: usize) -> Range<usize> {
+    let at = output * axis.stride;
+    let taps = |positions: usize| positions.saturating_sub(at).div_ceil(axis.dilation).min(axis.kernel);
+    let end = taps(axis.input + axis.padding);
+    taps(axis.padding).min(end)..end
 }
 
 /// The greatest common divisor.
@@ -110,6 +118,20 @@ mod tests {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn an_output_meets_the_taps_for_which_it_is_valid() {
+        for (input, kernel, stride, dilation, padding) in
+            [(9, 3, 1, 1, 1), (10, 3, 2, 1, 0), (11, 2, 2, 2, 3), (12, 1, 3, 1, 2), (7, 4, 3, 2, 9), (5, 2, 7, 1, 4)]
+        {
+            let output = (input + 2 * padding - ((kernel - 1) * dilation + 1)) / stride + 1;
+            let axis = Axis { input, kernel, output, stride, dilation, padding };
+            for o in 0..output {
+                let valid: Vec<usize> = (0..kernel).filter(|&tap| axis.valid_outputs(tap).contains(&o)).collect();
+                assert_eq!(meeting_taps(&axis, o).collect::<Vec<_>>(), valid, "{axis:?} {o}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::CheckFailed;
 use crate::arguments::{self, Dtype, LayoutName, Pass, Task, Tasks, Threads};
 use anyhow::{Result, ensure};
-use convgrad::auto::{Accuracy, Budget, Candidate, Explanation, Policy, Wisdom};
+use convgrad::auto::{Accuracy, Budget, Candidate, Explanation, Policy, Rates, Wisdom};
 use convgrad::{Auto, Isa, Op, Registered};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -49,6 +49,10 @@ pub struct Limits {
     #[arg(long, conflicts_with = "isa")]
     reproducible: bool,
 
+    /// Estimate at the rates of this processor, from a file where they are measured once, instead of a reference processor's
+    #[arg(long, value_name = "FILE")]
+    rates: Option<PathBuf>,
+
     #[command(flatten)]
     pub threads: Threads,
 }
@@ -74,6 +78,11 @@ impl Limits {
         if let Some(bytes) = self.max_workspace {
             auto = auto.max_workspace(bytes);
         }
+        if let Some(path) = &self.rates {
+            let (rates, warning) = Rates::remembered::<T>(self.isa.unwrap_or(Isa::best()), path);
+            warning.into_iter().for_each(|warning| eprintln!("convgrad: {warning}"));
+            auto = auto.rates(rates);
+        }
         auto.forbid(&names(&self.forbid))
     }
 }
@@ -89,6 +98,7 @@ EXAMPLES
   convgrad choose mb8ic64ih56oc64kh3ph1
   convgrad choose --set resnet50 --threads 1 --max-workspace 1MiB --json
   convgrad choose mb8ic64ih56oc64kh3ph1 --measure --accuracy 1e-6
+  convgrad choose --set tiny --pass dgrad --rates rates.json
 
 Without --measure and --wisdom the choice is an estimate at the rates of a reference processor, and the same every time. \
 The typical error counts roundings: the root mean square error to expect, over the unit roundoff and the root mean square of \

@@ -4,7 +4,7 @@ use super::times::{Record, Setting, Times, Use};
 use super::weights::{self, Fitted, Subject};
 use anyhow::{Context, Result};
 use convgrad::auto::{Auto, Rates};
-use convgrad::{ConvShape, Isa, Op, Registered};
+use convgrad::{ConvShape, Isa, Registered};
 
 /// Who chooses.
 pub enum Chooser<'a> {
@@ -42,7 +42,7 @@ fn of_record<T: Registered>(times: &Times, record: &Record, chooser: &Chooser) -
     let Ok(isa) = Isa::by_name(isa_name) else { return Ok(None) };
     let rates: Rates = *times.rates.get(&(isa_name.clone(), dtype.clone())).context("times without rates")?;
     let auto = Auto::<T>::on(isa).layout(record.setting.layout()).threads(*threads).rates(rates);
-    let explanation = auto.explain(Op::WeightGradient, &record.shape);
+    let explanation = auto.explain(record.setting.op(), &record.shape);
     let legal: Vec<&str> = explanation.candidates.iter().filter(|c| c.refusal.is_none()).map(|c| c.backend).collect();
     let chosen = match chooser {
         Chooser::First => legal.first().map(|&name| name.to_owned()),

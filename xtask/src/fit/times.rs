@@ -41,25 +41,33 @@ const MANY: [usize; 3] = [400, 250, 300];
 /// The same in other settings.
 const SOME: [usize; 3] = [200, 120, 150];
 
-/// Instruction set, number type, memory order, threads.
+/// Instruction set, number type, memory order, threads, pass of the layer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
     pub isa: String,
     pub dtype: String,
     pub layout: String,
     pub threads: usize,
+    /// As `Op::name` has it.
+    pub pass: String,
 }
 
 /// Every setting, and whether it is one of most users, in which the catalogue is measured as well.
-const SETTINGS: [(&str, &str, &str, usize, bool); 7] = [
-    ("avx512", "f32", "nchw", 1, true),
-    ("avx512", "f32", "nchw", 2, true),
-    ("avx512", "f32", "nhwc", 1, false),
-    ("avx512", "f64", "nchw", 1, false),
-    ("avx2", "f32", "nchw", 1, false),
-    ("avx2", "f64", "nchw", 1, false),
-    ("scalar", "f32", "nchw", 1, false),
+const SETTINGS: [(&str, &str, &str, usize, &str, bool); 10] = [
+    ("avx512", "f32", "nchw", 1, WGRAD, true),
+    ("avx512", "f32", "nchw", 2, WGRAD, true),
+    ("avx512", "f32", "nhwc", 1, WGRAD, false),
+    ("avx512", "f64", "nchw", 1, WGRAD, false),
+    ("avx2", "f32", "nchw", 1, WGRAD, false),
+    ("avx2", "f64", "nchw", 1, WGRAD, false),
+    ("scalar", "f32", "nchw", 1, WGRAD, false),
+    ("avx512", "f32", "nchw", 1, "forward", false),
+    ("avx512", "f32", "nchw", 2, "forward", false),
+    ("avx512", "f32", "nchw", 1, "dgrad", false),
 ];
+
+/// The pass that a setting's name leaves out.
+const WGRAD: &str = "wgrad";
 
 /// The times of a shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,13 +101,19 @@ impl fmt::Display for Use {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}-{}", self.isa, self.dtype, self.layout, self.threads)
+        write!(f, "{}-{}-{}-{}", self.isa, self.dtype, self.layout, self.threads)?;
+        if self.pass == WGRAD { Ok(()) } else { write!(f, "-{}", self.pass) }
     }
 }
 
 impl Setting {
     pub fn layout(&self) -> Layout {
         if self.layout == "nhwc" { Layout::Nhwc } else { Layout::Nchw }
+    }
+
+    /// The pass.
+    pub fn op(&self) -> Op {
+        Op::ALL.into_iter().find(|op| op.name() == self.pass).unwrap_or(Op::WeightGradient)
     }
 }
 
@@ -162,7 +176,11 @@ impl Record {
         let &[purpose, setting, shape, times] = &fields[..] else { return Err(anyhow!("not four fields")) };
         let purpose = [Use::Fit, Use::HeldOut, Use::Set].into_iter().find(|known| known.to_string() == purpose);
         let parts: Vec<&str> = setting.split('-').collect();
-        let &[isa, dtype, layout, threads] = &parts[..] else { return Err(anyhow!("{setting} is no setting")) };
+        let &[isa, dtype, layout, threads, ref pass @ ..] = &parts[..] else {
+            return Err(anyhow!("{setting} is no setting"));
+        };
+        let pass = pass.first().copied().unwrap_or(WGRAD);
+        anyhow::ensure!(Op::ALL.iter().any(|op| op.name() == pass), "{setting} has no pass that is known");
         let times = times.split(' ').map(|time| {
             let (name, ms) = time.split_once('=').with_context(|| format!("{time} is no time"))?;
             Ok((name.to_owned(), ms.parse()?))
@@ -174,6 +192,7 @@ impl Record {
                 dtype: dtype.to_owned(),
                 layout: layout.to_owned(),
                 threads: threads.parse()?,
+                pass: pass.to_owned(),
             },
             shape: shape.parse()?,
             ms: times.collect::<Result<_>>()?,
@@ -186,9 +205,9 @@ pub fn measure(root: &Path, path: &Path, only: &[String]) -> Result<()> {
     let facts = Facts::gather(root)?;
     let convgrad = crate::build::convgrad(root)?;
     let mut times = if only.is_empty() { Times::default() } else { Times::read(path).unwrap_or_default() };
-    for (isa, dtype, layout, threads, is_usual) in SETTINGS {
-        let [isa, dtype, layout] = [isa, dtype, layout].map(str::to_owned);
-        let setting = Setting { isa, dtype, layout, threads };
+    for (isa, dtype, layout, threads, pass, is_usual) in SETTINGS {
+        let [isa, dtype, layout, pass] = [isa, dtype, layout, pass].map(str::to_owned);
+        let setting = Setting { isa, dtype, layout, threads, pass };
         if !only.is_empty() && !only.contains(&setting.to_string()) {
             continue;
         }
@@ -241,7 +260,7 @@ fn measure_setting(convgrad: &Path, setting: &Setting, is_usual: bool) -> Result
     // The reference is the last one.
     let (reference, others) =
         backends.split_last().zip(names.split_last()).map(|(b, n)| (b.0, n.1)).context("no backend")?;
-    let is_long = |shape: &ConvShape| reference.cost(Op::WeightGradient, shape).flops > MOST_REFERENCE_FLOPS;
+    let is_long = |shape: &ConvShape| reference.cost(setting.op(), shape).flops > MOST_REFERENCE_FLOPS;
     let (long, short): (Vec<_>, Vec<_>) = shapes.into_iter().partition(|(_, shape)| is_long(shape));
     let mut records = bench(convgrad, setting, &short, &names)?;
     records.extend(bench(convgrad, setting, &long, others)?);
@@ -276,9 +295,9 @@ fn bench(convgrad: &Path, setting: &Setting, shapes: &[(Use, ConvShape)], backen
     for (_, shape) in shapes {
         writeln!(list, "{shape}")?;
     }
-    let Setting { isa, dtype, layout, threads } = setting;
+    let Setting { isa, dtype, layout, threads, pass } = setting;
     let mut command = Command::new(convgrad);
-    command.args(["bench", "--csv", "--min-time", MIN_TIME, "--backend", &backends.join(",")]);
+    command.args(["bench", "--csv", "--min-time", MIN_TIME, "--backend", &backends.join(","), "--pass", pass]);
     command.args(["--isa", isa, "--dtype", dtype, "--layout", layout, "--threads", &threads.to_string(), "--file"]);
     command.arg(list.path());
     let printed = process::output(&mut command)?;

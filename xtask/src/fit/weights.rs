@@ -89,10 +89,21 @@ pub fn fit(times: &Times) -> Fitted {
 /// Makes backends wait: estimates err, and where one is nearly always the fastest, another one's short estimate is more often an
 /// error than the truth. Of each backend's handicaps the one is taken with which the regret on the shapes of the fit is least.
 fn handicap(times: &Times, fitted: &mut Fitted) {
-    let settings: BTreeSet<Setting> = of_fit(times).map(|record| record.setting.clone()).collect();
+    // Forward passes and input gradients have the same kernels, of which none computes weight gradients.
+    let family = |setting: &Setting| Setting {
+        pass: if setting.op() == Op::InputGradient { Op::Forward.name().to_owned() } else { setting.pass.clone() },
+        ..setting.clone()
+    };
+    let settings: BTreeSet<Setting> = of_fit(times).map(|record| family(&record.setting)).collect();
     for setting in settings.into_iter().filter(|setting| setting.threads == 1) {
-        let records = of_fit(times).filter(|record| record.setting == setting);
-        let contests: Vec<Vec<(String, f64, f64)>> = records.map(|record| contest(times, record, fitted)).collect();
+        let records: Vec<&Record> = of_fit(times).filter(|record| family(&record.setting) == setting).collect();
+        let kernels: BTreeSet<(String, &str)> = records
+            .iter()
+            .flat_map(|record| terms_of(times, record))
+            .map(|(name, _, cost)| (name, cost.kernel))
+            .collect();
+        let contests: Vec<Vec<(String, f64, f64)>> =
+            records.into_iter().map(|record| contest(times, record, fitted)).collect();
         let names: BTreeSet<&String> = contests.iter().flatten().map(|(name, ..)| name).collect();
         let mut handicaps: BTreeMap<String, f64> = names.iter().map(|&name| (name.clone(), 1.0)).collect();
         // Each in its turn, twice, as they depend on each other.
@@ -105,7 +116,8 @@ fn handicap(times: &Times, fitted: &mut Fitted) {
         }
         for (name, handicap) in handicaps {
             let of_backend = |subject: &Subject| {
-                subject.backend == name && *subject == Subject::new(&name, &subject.kernel, &setting)
+                *subject == Subject::new(&name, &subject.kernel, &setting)
+                    && kernels.contains(&(name.clone(), &subject.kernel))
             };
             for (_, weights) in fitted.iter_mut().filter(|(subject, _)| of_backend(subject)) {
                 weights.handicap = handicap;
@@ -170,7 +182,7 @@ pub fn print_deviations(times: &Times, fitted: &Fitted) {
     }
     for (Subject { backend, kernel, isa, dtype, layout }, squares) in squares {
         let deviation = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
-        println!("{isa}-{dtype}-{layout:5} {backend:13} {kernel:10} {:5} times  {deviation:5.2}", squares.len());
+        println!("{isa}-{dtype}-{layout:5} {backend:13} {kernel:16} {:5} times  {deviation:5.2}", squares.len());
     }
 }
 
@@ -189,8 +201,8 @@ fn terms_in<T: Registered>(times: &Times, record: &Record) -> Vec<(String, Terms
     let all = convgrad::backends_on::<T>(isa);
     let backends = all.iter().filter(|backend| record.ms.contains_key(backend.name()));
     let terms = backends.map(|backend| {
-        let cost = backend.cost(Op::WeightGradient, &record.shape);
-        let scratch = (backend.scratch_len(Op::WeightGradient, &record.shape) * size_of::<T::Acc>()) as f64;
+        let cost = backend.cost(record.setting.op(), &record.shape);
+        let scratch = (backend.scratch_len(record.setting.op(), &record.shape) * size_of::<T::Acc>()) as f64;
         (backend.name().to_owned(), Terms::new::<T>(&record.shape, &cost, scratch, rates, isa), cost)
     });
     terms.collect()
