@@ -96,7 +96,7 @@ impl Positions {
 
 /// The kernel of a shape.
 pub(super) fn kernel_name<T: Element>(shape: &ConvShape, isa: Isa) -> &'static str {
-    if plain::suits(shape) { "plain" } else { ForwardPlan::new(shape, isa.registers::<T::Acc>()).name() }
+    if plain::suits(shape) { "forward plain" } else { ForwardPlan::new(shape, isa.registers::<T::Acc>()).name() }
 }
 
 /// Elements of scratch.
