@@ -48,8 +48,9 @@
 //!   policies and memory.
 //! - [`Verify`] computes with two backends and tells where they disagree.
 //! - [`DirectPlan`] tells what the backend `direct` chose for a shape.
+//! - [`Backend::forward`] and [`Backend::backward`] are a layer's other passes; [`Gradients`] says which are wanted.
 //! - [`Problem`] with the caller's scratch is the form for a training loop that must not allocate.
-//! - [`train`] has the two formulas around the gradient: the error, and the step along it.
+//! - [`train`] has the formulas around the gradients: errors to train with, and the step along them.
 //! - [`catalog`] holds named shapes; [`measure`] times backends on them.
 
 #![deny(missing_docs)]
