@@ -41,9 +41,16 @@ pub struct Options {
 const MULTIPLY_ADDS_OF_CONSTANT: usize = 3;
 
 /// Loops that may do what others may not: a part of their [title](Kernel::title), and the reason.
-const EXCEPTIONS: [(&str, &str); 8] = [
+const EXCEPTIONS: [(&str, &str); 12] = [
     ("Transformed<", "a tile between the two passes of its map is more vectors than there are registers"),
-    ("Gradient<", "the same, once for all tiles of a pair of channels"),
+    ("TransformedWeights<", "the same, with a check for each point it stores, once for all tiles"),
+    ("forward::Outputs<", "the same, with a check for each point it loads"),
+    (
+        "SumChannels<f32, 1, 1>",
+        "a single tile left over: a check where a block of channels begins; sums stay in registers",
+    ),
+    ("SumChannels<f64, 1, 1>", "the same"),
+    ("Gradient<", "a tile between the two passes, once for all tiles of a pair of channels"),
     ("avx2 Transform<", "the points of a Fourier transform with their factors are more than sixteen registers hold"),
     ("avx512 Transform<", "a check for each row of its points; vectors stay in registers"),
     (" MultiplyAdd<", "a check for each row of spectra; vectors stay in registers"),
