@@ -65,15 +65,17 @@ impl<'a, T: Element> Weights<'a, T> {
         Weights { out_channel: self.in_channel, in_channel: self.out_channel, ..self }
     }
 
+    /// Elements from the first tap to another.
+    #[inline(always)]
+    pub fn tap_offset(&self, tap: [usize; 3]) -> isize {
+        let along = |axis: usize| self.taps[axis].wrapping_mul(tap[axis].cast_signed());
+        along(0).wrapping_add(along(1)).wrapping_add(along(2))
+    }
+
     /// Those from a tap on, every `step`-th along each axis, forwards or backwards.
     fn taps_from(self, first: [usize; 3], step: [isize; 3]) -> Self {
-        let mut weights = self;
-        for axis in 0..3 {
-            let offset = self.taps[axis].wrapping_mul(first[axis].cast_signed());
-            weights.origin = weights.origin.wrapping_add_signed(offset);
-            weights.taps[axis] = self.taps[axis].wrapping_mul(step[axis]);
-        }
-        weights
+        let taps = [0, 1, 2].map(|axis| self.taps[axis].wrapping_mul(step[axis]));
+        Weights { origin: self.origin.wrapping_add_signed(self.tap_offset(first)), taps, ..self }
     }
 
     /// Index of the first tap of two channels of a group.

@@ -46,6 +46,16 @@ impl Axis {
         (self.kernel - 1) * self.dilation + 1
     }
 
+    /// The greatest common divisor of stride and dilation: inputs that are met, by any outputs and taps, are multiples of it
+    /// apart.
+    pub(crate) fn common_step(&self) -> usize {
+        let (mut a, mut b) = (self.stride, self.dilation);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    }
+
     /// The outputs for which `tap` reads the input and not the padding.
     ///
     /// ```

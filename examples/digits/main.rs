@@ -1,4 +1,4 @@
-//! A convolutional network that learns to read handwritten digits in a second or two, all its convolutions by convgrad.
+//! A convolutional network that learns to read handwritten digits in a fraction of a second, all its convolutions by convgrad.
 //!
 //! ```sh
 //! cargo run --release --example digits

@@ -149,8 +149,8 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     /// A product is rounded once itself where multiply-adds are not fused, then takes part in the additions of its kernel's
-    /// longest chain: an output of the forward pass is one sum over input channels and taps, which begins with the bias. `h` roundings on the way to the result bound the error by
-    /// `h * u / (1 - h * u)` of the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
+    /// longest chain: an output of the forward pass is one sum over input channels and taps, which begins with the bias. `h`
+    /// roundings on the way to the result bound the error by `h * u / (1 - h * u)` of the sum of magnitudes (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
     /// section 4.2). Zeros that fill gaps and the scale 1 do not round. No order of summing `n` products errs by more than
     /// `n * u` (Jeannerod and Rump, SIAM J. Matrix Anal. Appl. 34, 2013), which is less for short sums.
     fn error_bound(&self, op: Op, shape: &ConvShape) -> f64 {

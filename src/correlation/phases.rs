@@ -34,8 +34,8 @@ impl Phase {
     /// The residues along an axis whose inputs any output reads, in the order of their first taps.
     fn all(axis: &Axis) -> impl Iterator<Item = Phase> + Clone + use<> {
         let axis = *axis;
-        let gcd = greatest_common_divisor(axis.stride, axis.dilation);
-        let tap_step = axis.stride / gcd;
+        let common_step = axis.common_step();
+        let tap_step = axis.stride / common_step;
         // Taps that are `tap_step` apart have the same residue.
         (0..tap_step.min(axis.kernel)).filter_map(move |first_tap| {
             let Axis { input, kernel, output, stride, dilation, padding } = axis;
@@ -56,17 +56,13 @@ impl Phase {
                 kernel: taps,
                 output: inputs,
                 stride: 1,
-                dilation: if taps == 1 { 1 } else { dilation / gcd },
+                dilation: if taps == 1 { 1 } else { dilation / common_step },
                 padding: (-met).max(0).cast_unsigned(),
             };
             let meets = (0..taps).any(|tap| !phase.valid_outputs(tap).is_empty());
             meets.then_some(Phase { axis: phase, delta, last_tap, tap_step, input: residue, stride })
         })
     }
-}
-
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
 /// All combinations of the residues of three axes.

@@ -20,7 +20,7 @@ pub(crate) fn max_n(registers: Registers) -> usize {
 }
 
 /// Evaluates `$body` with the constant `N` set to a number of positions, at most [`MAX_POINTERS`].
-macro_rules! for_few {
+macro_rules! for_multiply_tile {
     ($n:expr, $body:expr) => {
         $crate::simd::tile::for_tile!(@arms $crate::simd::tile::Tile { v: 1, n: $n }, {
             let _ = V;
@@ -28,7 +28,7 @@ macro_rules! for_few {
         }, 1: 1 2 3 4 5 6 7;)
     };
 }
-pub(crate) use for_few;
+pub(crate) use for_multiply_tile;
 
 /// One call of the kernel. `sums` has a vector for each of the `N` positions.
 pub(crate) struct MultiplyTile<'a, T, const N: usize> {

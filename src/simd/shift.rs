@@ -15,7 +15,7 @@
 
 use super::correlate::Start;
 use super::slide::holds;
-use super::tile::Tile;
+use super::tile::{Tile, expect_registers};
 use super::{Lane, Registers};
 use pulp::{Simd, WithSimd};
 
@@ -66,9 +66,7 @@ impl<T: Lane, const V: usize, const N: usize> WithSimd for ShiftTile<'_, T, V, N
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        super::tile::expect_registers::<T, S>(Tile { v: V, n: N }, |tile, registers| {
-            tile.v == 1 || fits(tile, registers)
-        });
+        expect_registers::<T, S>(Tile { v: V, n: N }, |tile, registers| tile.v == 1 || fits(tile, registers));
         let ShiftTile { input, channel, channels, shifts, weights, weights_channel, start, sums: held, pitch } = self;
         let len = V * T::lanes::<S>();
         let mut sums = [[T::splat(simd, T::default()); V]; N];

@@ -1,7 +1,7 @@
 //! How the dot kernel lays a problem flat, and how it cuts it: plain data, computed from the shape and the registers.
 
 use super::slots::Slots;
-use super::window::{gcd, piece, pieces};
+use super::window::{piece, pieces};
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::dot::{cycles, fits};
@@ -38,7 +38,7 @@ pub(super) struct PhasedAxis {
 
 impl PhasedAxis {
     fn new(axis: Axis, outputs: usize) -> PhasedAxis {
-        let phases = axis.stride / gcd(axis.stride, axis.dilation);
+        let phases = axis.stride / axis.common_step();
         let len = outputs + (axis.kernel - 1) * axis.dilation / axis.stride;
         PhasedAxis { axis, outputs, phases: phases.min(axis.kernel), len }
     }

@@ -1,7 +1,7 @@
 //! How the sliding kernel cuts a problem: plain data, computed from the shape and the registers.
 
 use super::slots::Slots;
-use super::window::{gcd, piece, pieces};
+use super::window::{piece, pieces};
 use crate::shape::{Axis, ConvShape, saturating_product};
 use crate::simd::Registers;
 use crate::simd::slide::{MAX_N, cycles, fits};
@@ -43,7 +43,7 @@ pub(super) struct SlidingAxis {
 
 impl SlidingAxis {
     pub fn new(axis: Axis) -> SlidingAxis {
-        let divisor = gcd(axis.stride, axis.dilation);
+        let divisor = axis.common_step();
         SlidingAxis { axis, tap_step: axis.stride / divisor, output_step: axis.dilation / divisor }
     }
 

@@ -61,7 +61,7 @@ impl AxisWindow {
 }
 
 pub(super) fn step(axis: &Axis) -> usize {
-    if axis.kernel == 1 { axis.stride } else { gcd(axis.stride, axis.dilation) }
+    if axis.kernel == 1 { axis.stride } else { axis.common_step() }
 }
 
 /// The taps that meet the input, and not the padding, of an output.
@@ -70,11 +70,6 @@ pub(super) fn meeting_taps(axis: &Axis, output: usize) -> Range<usize> {
     let taps = |positions: usize| positions.saturating_sub(at).div_ceil(axis.dilation).min(axis.kernel);
     let end = taps(axis.input + axis.padding);
     taps(axis.padding).min(end)..end
-}
-
-/// The greatest common divisor.
-pub(super) fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Splits `0..len` into pieces of nearly equal size, the first of them no longer than `longest` and the others no longer
@@ -98,13 +93,19 @@ pub(super) fn pieces(len: usize, longest: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn axes() -> impl Iterator<Item = Axis> {
+        let axes =
+            [(9, 3, 1, 1, 1), (10, 3, 2, 1, 0), (11, 2, 2, 2, 3), (12, 1, 3, 1, 2), (7, 4, 3, 2, 9), (5, 2, 7, 1, 4)];
+        axes.into_iter().map(|(input, kernel, stride, dilation, padding)| {
+            let output = (input + 2 * padding - ((kernel - 1) * dilation + 1)) / stride + 1;
+            Axis { input, kernel, output, stride, dilation, padding }
+        })
+    }
+
     #[test]
     fn windows_hold_exactly_what_taps_meet() {
-        for (input, kernel, stride, dilation, padding) in
-            [(9, 3, 1, 1, 1), (10, 3, 2, 1, 0), (11, 2, 2, 2, 3), (12, 1, 3, 1, 2), (7, 4, 3, 2, 9), (5, 2, 7, 1, 4)]
-        {
-            let output = (input + 2 * padding - ((kernel - 1) * dilation + 1)) / stride + 1;
-            let axis = Axis { input, kernel, output, stride, dilation, padding };
+        for axis in axes() {
+            let Axis { kernel, output, .. } = axis;
             for start in 0..output {
                 for end in start + 1..=output {
                     let window = AxisWindow::new(axis, start..end);
@@ -124,11 +125,8 @@ mod tests {
 
     #[test]
     fn an_output_meets_the_taps_for_which_it_is_valid() {
-        for (input, kernel, stride, dilation, padding) in
-            [(9, 3, 1, 1, 1), (10, 3, 2, 1, 0), (11, 2, 2, 2, 3), (12, 1, 3, 1, 2), (7, 4, 3, 2, 9), (5, 2, 7, 1, 4)]
-        {
-            let output = (input + 2 * padding - ((kernel - 1) * dilation + 1)) / stride + 1;
-            let axis = Axis { input, kernel, output, stride, dilation, padding };
+        for axis in axes() {
+            let Axis { kernel, output, .. } = axis;
             for o in 0..output {
                 let valid: Vec<usize> = (0..kernel).filter(|&tap| axis.valid_outputs(tap).contains(&o)).collect();
                 assert_eq!(meeting_taps(&axis, o).collect::<Vec<_>>(), valid, "{axis:?} {o}");

@@ -45,7 +45,7 @@ impl Sampling {
         // Of one tap, or one output, it does not matter how far apart they are.
         let dilation = if axis.kernel == 1 { 1 } else { axis.dilation };
         let stride = if axis.output == 1 { 1 } else { axis.stride };
-        let divisor = greatest_common_divisor(stride, dilation);
+        let divisor = Axis { stride, dilation, ..*axis }.common_step();
         let (stride, dilation) = (stride / divisor, dilation / divisor);
         Sampling {
             axis: *axis,
@@ -82,13 +82,6 @@ fn positions(first: isize, step: usize, len: usize, count: usize) -> Positions {
     let begin = first.min(0).unsigned_abs().div_ceil(step).min(count);
     let end = len.saturating_add_signed(first.saturating_neg()).div_ceil(step).clamp(begin, count);
     Positions { first, step, inside: begin..end }
-}
-
-fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 #[cfg(test)]

@@ -42,9 +42,10 @@ use crate::shape::ConvShape;
 use crate::simd::Isa;
 use crate::simd::toom::{InputOfFour, InputOfTwo, Linear};
 use crate::simd::winograd::forward::WIDTH;
-use crate::tensor::View;
+use crate::tensor::{View, ViewMut};
 use outputs::{Part, Products};
 use plan::{Box3, ForwardPlan};
+use std::ops::Range;
 use weights::transform_weights;
 
 /// Computes a supported problem by its plan.
@@ -78,8 +79,8 @@ fn part_of<'a, T: Element>(
     shape: &ConvShape,
     plan: &ForwardPlan,
     pass: &Box3,
-    panel: &std::ops::Range<usize>,
-    output: &'a mut crate::tensor::ViewMut<'_, T>,
+    panel: &Range<usize>,
+    output: &'a mut ViewMut<'_, T>,
 ) -> Part<'a, T> {
     let tiles = plan.tiles_of(pass);
     let step = plan.size.outputs();

@@ -29,7 +29,7 @@ use crate::problem::Update;
 use crate::shape::{Axis, ConvShape};
 use crate::simd::Isa;
 use crate::simd::correlate::{CorrelateTile, Level, Numbers, Start, for_correlate_tile};
-use crate::simd::multiply::{MultiplyTile, for_few};
+use crate::simd::multiply::{MultiplyTile, for_multiply_tile};
 use crate::simd::tile::Tile;
 use crate::tensor::{Runs, View, ViewMut};
 use std::ops::Range;
@@ -363,7 +363,7 @@ impl<T: Element> Window<'_, T> {
             if plan.is_depthwise {
                 let (input, start) = (numbers, &bias[first..]);
                 let levels = [depths, rows, columns_of_taps];
-                for_few!(
+                for_multiply_tile!(
                     tile.len(),
                     isa.run(MultiplyTile::<T::Acc, N> { vectors, input, levels, position, start, sums })
                 );

@@ -33,9 +33,7 @@ pub(super) fn run<T: Element>(problem: Correlation<'_, T>) {
             for ic in 0..ics {
                 let first = weights.index(group, oc, ic);
                 for tap in positions(taps.clone()) {
-                    let weight = (0..3).fold(first, |index, i| {
-                        index.wrapping_add_signed(weights.taps[i].wrapping_mul(tap[i].cast_signed()))
-                    });
+                    let weight = first.wrapping_add_signed(weights.tap_offset(tap));
                     let [depth, row, column] = [0, 1, 2].map(|i| axes[i].input_position(at[i], tap[i]).cast_unsigned());
                     let number = input.at([image, group * ics + ic, depth, row, column]);
                     sum = sum + weights.data[weight].to_acc() * number.to_acc();

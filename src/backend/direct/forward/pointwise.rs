@@ -107,8 +107,8 @@ pub(super) fn run<T: Element>(problem: Correlation<'_, T>, plan: &PointwisePlan,
     let Correlation { input, output, update, .. } = problem;
     let pass = Pass { shape, plan, isa, input, bias, weights, update };
     let piece = Piece { output, image: 0, channel: 0 };
-    // No more pieces than threads, or a half more: the smaller they are, the more lanes are idle at their ends. An output is one
-    // sum in any piece.
+    // As few pieces as give each thread one, for the smaller they are, the more lanes are idle at their ends: 512 to 2048 channels
+    // of 7x7 on two threads took 2.0 ms in two pieces and 3.0 in sixteen. An output is one sum in any piece.
     let pieces = threads_for(shape.flops()).next_power_of_two().min(plan.parts);
     pass.divide(piece, &mut slots[..pieces * plan.slot_len()], shape.flops());
 }

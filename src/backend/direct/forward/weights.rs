@@ -1,11 +1,12 @@
 //! Weights in the order in which the kernels of the forward pass read them, and the biases beside them.
 
-use super::super::window::piece;
+use super::super::window::{piece, pieces};
 use crate::correlation::Correlation;
 use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk};
 use crate::simd::Isa;
 use crate::simd::transpose::Transpose;
+use std::ops::Range;
 
 /// How the channels of a group are dealt: output channels to tiles, and input channels to blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,11 +30,11 @@ impl Order {
 
     /// Tiles of a group.
     pub fn tiles(&self) -> usize {
-        super::super::window::pieces(self.out_channels / self.grain, self.tile / self.grain)
+        pieces(self.out_channels / self.grain, self.tile / self.grain)
     }
 
     /// The output channels of a tile.
-    pub fn tile(&self, index: usize) -> std::ops::Range<usize> {
+    pub fn tile(&self, index: usize) -> Range<usize> {
         let grains = piece(self.out_channels / self.grain, self.tile / self.grain, index);
         grains.start * self.grain..grains.end * self.grain
     }
@@ -126,9 +127,7 @@ fn pack_tile<T: Element>(
         let mut taps = problem.shape.tap_positions();
         for out in out.chunks_exact_mut(order.channels * width) {
             let Some(tap) = taps.next() else { break };
-            let offset = (0..3).fold(0_isize, |offset, axis| {
-                offset.wrapping_add(weights.taps[axis].wrapping_mul(tap[axis].cast_signed()))
-            });
+            let offset = weights.tap_offset(tap);
             for (channel, out) in out.chunks_exact_mut(width).enumerate().take(channels) {
                 let start = start(0, channel).wrapping_add_signed(offset);
                 let out = &mut out[..rows];
@@ -173,9 +172,7 @@ pub(super) fn pack_depthwise<T: Element>(
     for (bundle, out) in packed.chunks_exact_mut(shape.taps() * lanes).enumerate() {
         let groups = bundle * lanes..shape.groups().min((bundle + 1) * lanes);
         for (tap, out) in shape.tap_positions().zip(out.chunks_exact_mut(lanes)) {
-            let offset = (0..3).fold(0_isize, |offset, axis| {
-                offset.wrapping_add(weights.taps[axis].wrapping_mul(tap[axis].cast_signed()))
-            });
+            let offset = weights.tap_offset(tap);
             out[groups.len()..].fill(T::Acc::default());
             for (out, group) in out.iter_mut().zip(groups.clone()) {
                 *out = weights.data[weights.index(group, 0, 0).wrapping_add_signed(offset)].to_acc();

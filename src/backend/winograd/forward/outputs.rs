@@ -7,7 +7,7 @@ use crate::partition::{join, pays};
 use crate::problem::Update;
 use crate::shape::{ConvShape, positions};
 use crate::simd::Isa;
-use crate::simd::tile::for_tile;
+use crate::simd::tile::{Tile, for_tile};
 use crate::simd::toom::Linear;
 use crate::simd::toom::forward::{OutputOfFour, OutputOfTwo};
 use crate::simd::winograd::forward::{Outputs, SumChannels, WIDTH};
@@ -143,7 +143,7 @@ impl<T: Element> Products<'_, T> {
             if groups == 0 || n == 0 {
                 continue;
             }
-            for_tile!(crate::simd::tile::Tile { v: plan.tile.v, n }, {
+            for_tile!(Tile { v: plan.tile.v, n }, {
                 self.isa.run(SumChannels::<T::Acc, V, N> {
                     vectors: weights,
                     vectors_pitch: plan.weights_pitch(shape),
