@@ -171,7 +171,7 @@ pub enum Error {
     Disagreement {
         /// Their names.
         backends: [&'static str; 2],
-        /// The entry's place in the order of the gradient's dimensions.
+        /// The entry's place in the order of the result's dimensions.
         entry: usize,
         /// What each gave.
         values: [f64; 2],

@@ -6,20 +6,24 @@
 //! |first - second| <= u * (c1 * s1 + c2 * s2)        s: sum of the magnitudes of terms, or norms of channels
 //! ```
 //!
-//! The magnitudes are a gradient themselves, that of the operands without their signs, and the second backend computes it; where
-//! it sums nothing but the terms, what it errs by is a small part of it.
+//! The magnitudes are the result of the operands without their signs, and the second backend computes it; where it sums nothing
+//! but the terms, what it errs by is a small part of it. The [`norms`] are those that [`ErrorScale::Norms`] defines.
+
+mod norms;
+mod operands;
 
 use crate::backend::{Backend, Cost, ErrorScale};
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;
-use crate::problem::{Problem, Update, WeightGradient};
-use crate::shape::{ConvShape, positions, saturating_product};
-use crate::tensor::{Layout, View, ViewMut};
+use crate::problem::Problem;
+use crate::shape::{ConvShape, saturating_product};
+use crate::tensor::ViewMut;
+use operands::{Operands, filled, into_result, positions5};
 
-/// A backend that computes each weight gradient twice and gives an error where the results disagree beyond their bounds; it takes
-/// more than three times as long as both. Other operations are the first backend's alone, and so is a call of
-/// [`run`](Backend::run), which has no way to tell an error.
+/// A backend that computes each problem twice and gives an error where the results disagree beyond their bounds; it takes more
+/// than three times as long as both. A call of [`run`](Backend::run), which has no way to tell an error, is the first backend's
+/// alone.
 ///
 /// The second backend should be one whose errors scale with products, such as `im2col` or `naive`.
 ///
@@ -62,20 +66,15 @@ impl<T: Element, A: Backend<T>, B: Backend<T>> Backend<T> for Verify<A, B> {
 
     fn supports(&self, op: Op, shape: &ConvShape) -> Result<(), Unsupported> {
         self.first.supports(op, shape)?;
-        if op == Op::WeightGradient { self.second.supports(op, shape) } else { Ok(()) }
+        self.second.supports(op, shape)
     }
 
     fn scratch_len(&self, op: Op, shape: &ConvShape) -> usize {
-        let first = self.first.scratch_len(op, shape);
-        if op == Op::WeightGradient { first.max(self.second.scratch_len(op, shape)) } else { first }
+        self.first.scratch_len(op, shape).max(self.second.scratch_len(op, shape))
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        let first = self.first.cost(op, shape);
-        if op != Op::WeightGradient {
-            return first;
-        }
-        let second = self.second.cost(op, shape);
+        let (first, second) = (self.first.cost(op, shape), self.second.cost(op, shape));
         // The second computes the magnitudes as well.
         Cost {
             flops: first.flops + 2.0 * second.flops,
@@ -116,10 +115,13 @@ impl<T: Element, A: Backend<T>, B: Backend<T>> Backend<T> for Verify<A, B> {
         if scratch.len() < needed {
             return Err(Error::ScratchTooShort { given: scratch.len(), needed });
         }
-        match problem {
-            Problem::WeightGradient(problem) => self.weight_gradient_twice(problem, scratch),
-            other => self.first.execute(other, scratch),
+        let operands = Operands::of(&problem);
+        let sums = self.agreed(&operands, scratch)?;
+        let (mut result, update) = into_result(problem);
+        for (position, sum) in positions5(result.dims5()).zip(sums) {
+            update.apply(result.at_mut(position), sum.to_acc());
         }
+        Ok(())
     }
 
     fn execute_within(&self, problem: Problem<'_, T>, limit: usize) -> Result<(), Error> {
@@ -133,89 +135,43 @@ impl<T: Element, A: Backend<T>, B: Backend<T>> Backend<T> for Verify<A, B> {
 }
 
 impl<A, B> Verify<A, B> {
-    fn weight_gradient_twice<T: Element>(
-        &self,
-        problem: WeightGradient<'_, T>,
-        scratch: &mut [T::Acc],
-    ) -> Result<(), Error>
+    /// The first backend's result, in the order of its dimensions, if the second's agrees.
+    fn agreed<T: Element>(&self, operands: &Operands<'_, T>, scratch: &mut [T::Acc]) -> Result<Vec<T>, Error>
     where
         A: Backend<T>,
         B: Backend<T>,
     {
-        let WeightGradient { shape, input, delta, mut gradient, update } = problem;
-        let dims = shape.weights_dims();
-        let mut compute = |backend: &dyn Backend<T>, input: View<'_, T>, delta: View<'_, T>| -> Result<Vec<T>, Error> {
-            let mut result = filled(shape.weights_len(), T::default())?;
-            let view = ViewMut::nchw(&mut result, &dims)?;
-            let problem = WeightGradient::new(shape, input, delta, view, Update::overwrite())?;
-            backend.execute(Problem::WeightGradient(problem), scratch)?;
+        let (op, shape) = (operands.op(), operands.shape);
+        let dims = operands.result_dims();
+        let mut compute = |backend: &dyn Backend<T>, operands: Operands<'_, T>| -> Result<Vec<T>, Error> {
+            let mut result = filled(saturating_product(dims.iter().copied()), T::default())?;
+            backend.execute(operands.problem(ViewMut::nchw(&mut result, &dims)?)?, scratch)?;
             Ok(result)
         };
-        let first = compute(&self.first, input, delta)?;
-        let second = compute(&self.second, input, delta)?;
-        let [input_dims, delta_dims] = [shape.input_dims(), shape.output_dims()];
-        let [input_magnitudes, delta_magnitudes] = [magnitudes(&input)?, magnitudes(&delta)?];
-        let input_magnitudes = View::new(&input_magnitudes, &input_dims, Layout::Nchw)?;
-        let delta_magnitudes = View::new(&delta_magnitudes, &delta_dims, Layout::Nchw)?;
-        let products = compute(&self.second, input_magnitudes, delta_magnitudes)?;
-        let [input_norms, delta_norms] = [norms(&input), norms(&delta)];
-        let op = Op::WeightGradient;
+        let first = compute(&self.first, *operands)?;
+        let second = compute(&self.second, *operands)?;
+        let magnitudes = operands.without_signs(|operands| compute(&self.second, operands))?;
+        let norms = operands.norms()?;
         let bounds: [(f64, ErrorScale); 2] = [
             (self.first.error_bound(op, shape), self.first.error_scale(op, shape)),
             (self.second.error_bound(op, shape), self.second.error_scale(op, shape)),
         ];
-        let of_entry = shape.group_in_channels() * shape.taps();
-        for (index, ((a, b), magnitude)) in first.iter().zip(&second).zip(&products).enumerate() {
-            let (oc, ic) = (index / of_entry, index % of_entry / shape.taps());
-            let channel = oc / shape.group_out_channels() * shape.group_in_channels() + ic;
+        for (entry, ((a, b), magnitude)) in first.iter().zip(&second).zip(&magnitudes).enumerate() {
             let scale = |scale| match scale {
                 ErrorScale::Products => magnitude.to_f64(),
-                ErrorScale::Norms => delta_norms[oc] * input_norms[channel],
+                ErrorScale::Norms => norms[entry],
             };
             let allowed = T::UNIT_ROUNDOFF * bounds.map(|(bound, kind)| bound * scale(kind)).iter().sum::<f64>();
-            let [a, b] = [a.to_f64(), b.to_f64()];
+            let values = [a.to_f64(), b.to_f64()];
+            let [a, b] = values;
             // What overflowed or is not a number cannot be compared, but should be the same kind in both.
             let agree =
                 if a.is_finite() && b.is_finite() { (a - b).abs() <= allowed } else { a.is_finite() == b.is_finite() };
             if !agree {
-                let names = [self.first.name(), self.second.name()];
-                return Err(Error::Disagreement { backends: names, entry: index, values: [a, b], allowed });
+                let backends = [self.first.name(), self.second.name()];
+                return Err(Error::Disagreement { backends, entry, values, allowed });
             }
         }
-        for (position, sum) in positions5(gradient.dims5()).zip(first) {
-            update.apply(gradient.at_mut(position), sum.to_acc());
-        }
-        Ok(())
+        Ok(first)
     }
-}
-
-/// All positions of a view, the last dimension fastest.
-fn positions5([a, b, depth, height, width]: [usize; 5]) -> impl Iterator<Item = [usize; 5]> {
-    let spatial = move |a, b| positions([0..depth, 0..height, 0..width]).map(move |[d, h, w]| [a, b, d, h, w]);
-    (0..a).flat_map(move |a| (0..b).flat_map(move |b| spatial(a, b)))
-}
-
-/// The elements without their signs, in the order of their dimensions.
-fn magnitudes<T: Element>(view: &View<'_, T>) -> Result<Vec<T>, Error> {
-    let mut magnitudes = filled(saturating_product(view.dims5()), T::default())?;
-    for (magnitude, position) in magnitudes.iter_mut().zip(positions5(view.dims5())) {
-        *magnitude = T::from_f64(view.at(position).to_f64().abs());
-    }
-    Ok(magnitudes)
-}
-
-/// The Euclidean norm of each channel.
-fn norms<T: Element>(view: &View<'_, T>) -> Vec<f64> {
-    let mut squares = vec![0.0; view.dims5()[1]];
-    for position in positions5(view.dims5()) {
-        squares[position[1]] += view.at(position).to_f64().powi(2);
-    }
-    squares.into_iter().map(f64::sqrt).collect()
-}
-
-fn filled<V: Copy>(len: usize, value: V) -> Result<Vec<V>, Error> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes: len.saturating_mul(size_of::<V>()) })?;
-    values.resize(len, value);
-    Ok(values)
 }

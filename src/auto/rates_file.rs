@@ -162,7 +162,8 @@ mod tests {
         // Of another processor, of another version, and impossible: no reason to warn, and no reason to believe.
         let foreign = |key: &str| {
             let mut whole: serde_json::Value = serde_json::from_str(&good).unwrap();
-            whole["entries"][0][key] = "other".into();
+            let entry = &mut whole["entries"][0];
+            (entry[key], entry["peak_flops"]) = ("other".into(), 8.0.into());
             whole.to_string()
         };
         for text in [foreign("cpu"), foreign("version"), good.replace("9.0", "-9.0")] {

@@ -213,7 +213,7 @@ const NEAR: isize = 3;
 pub struct Truth {
     pub sums: Vec<f64>,
     pub magnitudes: Vec<f64>,
-    norms: Vec<f64>,
+    pub norms: Vec<f64>,
     /// The reference's own error bound, in roundoffs of `f64`.
     pub bound: f64,
 }

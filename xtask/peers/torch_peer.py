@@ -1,9 +1,9 @@
-"""PyTorch's weight gradient on the CPU, as a contestant of `cargo xtask peers`.
+"""PyTorch's convolution passes on the CPU, as a contestant of `cargo xtask peers`.
 
 Speaks the protocol that src/lib.rs describes. In training, autograd computes the gradients of a convolution by
-`aten::convolution_backward`, with a mask of those that are asked for; the same call is made here for the weights alone.
-Operands with channels last are tensors of the memory format `channels_last`, as PyTorch knows it by their strides, and
-so are the weights.
+`aten::convolution_backward`, with a mask of those that are asked for; the same call is made here for the weights or the
+input alone. Operands with channels last are tensors of the memory format `channels_last`, as PyTorch knows it by their
+strides, and so are the weights.
 """
 
 import json
@@ -38,27 +38,36 @@ class Convolution:
         self.input = self.operand("input.f32", [batch, problem["in_channels"], *sizes["input"]])
         self.delta = self.operand("delta.f32", [batch, problem["out_channels"], *sizes["output"]])
         weights = [problem["out_channels"], problem["in_channels"] // groups, *sizes["kernel"]]
-        self.weights = self.tensor(numpy.zeros(weights, dtype=numpy.float32).ravel(), weights)
-        self.arguments = [None, sizes["stride"], sizes["padding"], sizes["dilation"], False, [0] * len(axes), groups]
+        self.weights = self.operand("weights.f32", weights, channels_last=False)
+        if self.channels_last and len(axes) == 2:
+            self.weights = self.weights.contiguous(memory_format=torch.channels_last)
+        self.run = {"wgrad": self.wgrad, "forward": self.forward, "dgrad": self.dgrad}[problem["pass"]]
+        self.arguments = [ sizes["stride"], sizes["padding"], sizes["dilation"], False, [0] * len(axes), groups]
 
-    def operand(self, name, dims):
-        return self.tensor(numpy.fromfile(os.path.join(self.directory, name), dtype="<f4"), dims)
-
-    def tensor(self, numbers, dims):
+    def operand(self, name, dims, channels_last=None):
         """A tensor that names its dimensions [batch, channels, spatial..], whatever its order in memory."""
-        if not self.channels_last:
+        numbers = numpy.fromfile(os.path.join(self.directory, name), dtype="<f4")
+        if not (self.channels_last if channels_last is None else channels_last):
             return torch.from_numpy(numbers.reshape(dims))
         stored = torch.from_numpy(numbers.reshape([dims[0], *dims[2:], dims[1]]))
         return stored.permute(0, len(dims) - 1, *range(1, len(dims) - 1))
 
-    def run(self):
-        mask = [False, True, False]
-        backward = torch.ops.aten.convolution_backward
-        self.gradient = backward(self.delta, self.input, self.weights, *self.arguments, mask)[1]
+    def backward(self, mask):
+        return torch.ops.aten.convolution_backward(
+            self.delta, self.input, self.weights, None, *self.arguments, mask)
 
-    def write_gradient(self):
-        numbers = self.gradient.contiguous(memory_format=torch.contiguous_format).numpy()
-        numbers.astype("<f4").tofile(os.path.join(self.directory, "gradient.f32"))
+    def wgrad(self):
+        self.result = self.backward([False, True, False])[1]
+
+    def dgrad(self):
+        self.result = self.backward([True, False, False])[0]
+
+    def forward(self):
+        self.result = torch.ops.aten.convolution(self.input, self.weights, None, *self.arguments)
+
+    def write_result(self):
+        numbers = self.result.contiguous(memory_format=torch.contiguous_format).numpy()
+        numbers.astype("<f4").tofile(os.path.join(self.directory, "result.f32"))
 
 
 def batch_seconds(call, batch):
@@ -92,9 +101,9 @@ def respond(request, loaded):
         return "ready"
     if not loaded:
         return "failed no problem is loaded"
-    if word == "gradient":
+    if word == "compute":
         loaded[0].run()
-        loaded[0].write_gradient()
+        loaded[0].write_result()
         return "written"
     if word == "time":
         return " ".join(["timed", *map(repr, samples(loaded[0].run, float(argument)))])

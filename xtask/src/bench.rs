@@ -249,6 +249,7 @@ impl Series<'_> {
             pass: self.options.pass.clone(),
             layout: self.options.layout.clone(),
             implementation: function,
+            chosen: false,
             implementation_version: format!("convgrad {}", self.run.machine.version),
             outcome: Outcome::Timed { best_ms, median_ms, samples },
             error: None,

@@ -20,7 +20,7 @@ use crate::record::{self, RecordFile};
 use crate::run::Facts;
 use crate::runner::Runner;
 use anyhow::Result;
-use convgrad::NamedShape;
+use convgrad::{NamedShape, Op};
 use pairs::Run;
 use rounds::{Manner, Programs};
 use session::Session;
@@ -66,6 +66,10 @@ pub struct Options {
     /// Numbers of threads, separated by commas; 1 and one for each processor if not given
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
+
+    /// Pass of the layer: wgrad, bgrad, forward or dgrad
+    #[arg(long, value_name = "PASS", default_value = "wgrad", value_parser = Op::ALL.map(Op::name))]
+    pass: String,
 
     /// Memory order of input and delta
     #[arg(long, default_value = "nchw", value_parser = ["nchw", "nhwc"])]
@@ -124,7 +128,12 @@ fn compare(repository: &Path, options: &Options, runner: &Runner) -> Result<Exit
     // Programs are copied: the next comparison may build.
     drop(held);
 
-    let manner = Manner { layout: options.layout.clone(), dtype: options.dtype.clone(), min_time: options.min_time };
+    let manner = Manner {
+        pass: options.pass.clone(),
+        layout: options.layout.clone(),
+        dtype: options.dtype.clone(),
+        min_time: options.min_time,
+    };
     let tasks = plan::tasks(options, &shapes, stages[0].base_and_head(), &manner, runner)?;
     let Facts { date, command, rustc, .. } = Facts::gather(repository)?;
     let records = RecordFile::create(&repository.join(record::DIRECTORY).join("compare"), &date, "compare")?;

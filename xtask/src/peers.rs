@@ -3,8 +3,7 @@
 //! The Rust libraries live in the package `xtask/peers`, outside the workspace and with a lock file of its own, so that
 //! nobody who builds convgrad builds them; PyTorch lives in a Python environment. Each contestant is a process of its
 //! own ([`child`]), is held against the definition before it is timed ([`expected`]), and is timed in turns with the
-//! others ([`contest`]). `auto` is the backend that `convgrad gradient` takes when none is named: the first of the
-//! registry that supports the shape. It is timed once, under its own name.
+//! others ([`contest`]). `auto` is the backend that the chooser takes by its estimate; it is timed once, under its own name.
 
 mod answer;
 mod child;
@@ -24,7 +23,7 @@ use child::Patience;
 use contest::{Schedule, Standing, Task, Verdict};
 use contestant::Contestant;
 use convgrad::catalog::{self, ShapeSet};
-use convgrad::{Auto, Backend, Layout, NamedShape, Op};
+use convgrad::{Auto, Backend, ConvShape, Layout, NamedShape, Op};
 use expected::Expected;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,6 +39,7 @@ EXAMPLES
   cargo xtask peers --set lenet
   cargo xtask peers --threads 1,2 --torch --output peers.md
   cargo xtask peers --only direct,candle --layout nhwc
+  cargo xtask peers --pass forward --set vgg16 --torch
 
 The table goes to stdout, one record for each contestant and shape to a new file under target/records. The Rust \
 libraries take some ten minutes to build, the first time.")]
@@ -51,6 +51,10 @@ pub struct PeersOptions {
     /// Numbers of threads, one contest each; by default one thread, and one for each processor
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Vec<u16>,
+
+    /// Pass of the layer: wgrad, forward or dgrad
+    #[arg(long, value_name = "PASS", default_value = "wgrad", value_parser = known_pass)]
+    pass: Op,
 
     /// Memory order of input and delta
     #[arg(long, default_value = "nchw", value_parser = ["nchw", "nhwc"])]
@@ -89,6 +93,12 @@ fn known_set(name: &str) -> Result<ShapeSet> {
     let known = || catalog::sets().iter().map(ShapeSet::name).collect::<Vec<_>>().join(", ");
     let set = catalog::sets().iter().find(|set| set.name() == name).copied();
     set.ok_or_else(|| anyhow!("no set is called `{name}`: choose from {}", known()))
+}
+
+/// A pass that contestants are asked for.
+fn known_pass(name: &str) -> Result<Op> {
+    let op = Op::ALL.into_iter().find(|op| op.name() == name && *op != Op::BiasGradient);
+    op.ok_or_else(|| anyhow!("no pass is called `{name}`: choose from wgrad, forward, dgrad"))
 }
 
 fn known_contestant(name: &str) -> Result<String> {
@@ -149,7 +159,7 @@ fn compete(root: &Path, options: &PeersOptions, stop: &dyn Fn() -> bool) -> Resu
         contestants.iter_mut().for_each(Contestant::stop);
     }
     let versions: Vec<String> = versions.into_iter().collect();
-    let heading = Heading { set: options.set.name(), layout: &options.layout, versions: &versions };
+    let heading = Heading { pass: options.pass, set: options.set.name(), layout: &options.layout, versions: &versions };
     let text = table::document(&heading, &contests);
     print!("{text}");
     if let Some(path) = &options.output {
@@ -180,19 +190,20 @@ fn contest(
         eprintln!("threads {threads}, shape {} of {}: {shape}", number + 1, shapes.len());
         let mut make = Command::new(definition);
         let descriptor = shape.shape.to_string();
-        process::output(make.args([&descriptor, &options.layout]).arg(directory.path()))?;
+        process::output(make.args([&descriptor, &options.layout, options.pass.name()]).arg(directory.path()))?;
         let task = Task {
             directory: directory.path(),
             expected: Expected::read(directory.path())?,
-            weights: shape.shape.weights_len(),
-            terms: shape.shape.terms(),
+            entries: entries(options.pass, &shape.shape),
+            terms: terms(options.pass, &shape.shape),
         };
         let standings = contest::hold(contestants, &task, schedule, patience)?;
-        for (contestant, standing) in contestants.iter().zip(&standings) {
-            records.append(&record(&contest.run, options, shape, contestant, standing))?;
-        }
         let layout = if options.layout == "nhwc" { Layout::Nhwc } else { Layout::Nchw };
-        contest.add(shape, layout, repetitions, contestants, &standings);
+        let chosen = auto(options.pass, shape, layout, threads);
+        for (contestant, standing) in contestants.iter().zip(&standings) {
+            records.append(&record(&contest.run, options, shape, chosen, contestant, standing))?;
+        }
+        contest.add(shape, chosen, repetitions, contestants, &standings);
     }
     Ok(contest)
 }
@@ -201,7 +212,7 @@ impl Contest {
     fn add(
         &mut self,
         shape: &NamedShape,
-        layout: Layout,
+        chosen: Option<&str>,
         repetitions: usize,
         contestants: &[Contestant],
         standings: &[Standing],
@@ -224,24 +235,42 @@ impl Contest {
         self.rows.push(Row {
             flops: shape.shape.flops(),
             repetitions,
-            auto: auto(shape, layout, self.run.machine.threads)
-                .and_then(|name| self.names.iter().position(|other| other == name)),
+            auto: chosen.and_then(|name| self.names.iter().position(|other| other == name)),
             times: standings.iter().map(time).collect(),
             label,
         });
     }
 }
 
+/// Entries of the result of a pass.
+fn entries(op: Op, shape: &ConvShape) -> usize {
+    match op {
+        Op::Forward => shape.output_dims().iter().product(),
+        Op::InputGradient => shape.input_dims().iter().product(),
+        _ => shape.weights_len(),
+    }
+}
+
+/// Products that each entry sums, or the most of them.
+fn terms(op: Op, shape: &ConvShape) -> usize {
+    match op {
+        Op::Forward => shape.group_in_channels() * shape.taps(),
+        Op::InputGradient => shape.group_out_channels() * shape.taps(),
+        _ => shape.terms(),
+    }
+}
+
 /// The backend that the chooser takes, by its estimates.
-fn auto(shape: &NamedShape, layout: Layout, threads: usize) -> Option<&'static str> {
+fn auto(op: Op, shape: &NamedShape, layout: Layout, threads: usize) -> Option<&'static str> {
     let auto = Auto::<f32>::new().layout(layout).threads(threads);
-    auto.choose(Op::WeightGradient, &shape.shape).map(Backend::name)
+    auto.choose(op, &shape.shape).map(Backend::name)
 }
 
 fn record(
     run: &Run,
     options: &PeersOptions,
     shape: &NamedShape,
+    chosen: Option<&str>,
     contestant: &Contestant,
     standing: &Standing,
 ) -> Record {
@@ -258,9 +287,10 @@ fn record(
         run: run.clone(),
         set: options.set.name().to_owned(),
         shape: shape.to_string(),
-        pass: "wgrad".to_owned(),
+        pass: options.pass.name().to_owned(),
         layout: options.layout.clone(),
         implementation: contestant.name.clone(),
+        chosen: chosen == Some(&contestant.name),
         implementation_version: contestant.version.clone(),
         outcome,
         error: standing.error,
@@ -301,6 +331,7 @@ mod tests {
             (["--only", "direct,caffe"], ["nobody is called `caffe`", "im2col-gemm, candle"]),
             (["--threads", "0"], ["--threads", "1..=1024"]),
             (["--layout", "hwcn"], ["--layout", "nchw, nhwc"]),
+            (["--pass", "bgrad"], ["no pass is called `bgrad`", "wgrad, forward, dgrad"]),
             (["--rounds", "0"], ["--rounds", "0"]),
             (["--min-time", "nan"], ["--min-time", "like 0.5"]),
             (["--timeout", "0"], ["--timeout", "positive"]),
@@ -324,7 +355,7 @@ mod tests {
             let names = vec!["direct".to_owned(), "candle".to_owned()];
             let mut contest = Contest { run: run.unwrap(), names, rows: vec![], untimed: vec![], failed: false };
             let standings = verdicts.map(|verdict| Standing { verdict, error: None });
-            contest.add(&shape, Layout::Nchw, 1, &contestants, &standings);
+            contest.add(&shape, Some("direct"), 1, &contestants, &standings);
             assert_eq!(contest.rows[0].auto, Some(0));
             (contest.failed, contest.untimed.len())
         };

@@ -26,18 +26,21 @@ pub struct Record {
     pub set: String,
     /// The problem in its text form, with its name.
     pub shape: String,
-    /// `wgrad`: the pass that was timed.
+    /// The pass that was timed: `wgrad`, `forward` or `dgrad`.
     pub pass: String,
     /// Memory order of input and delta: `nchw` or `nhwc`.
     pub layout: String,
     /// One of our backends by name, or a library.
     pub implementation: String,
+    /// Whether the chooser, asked for its estimate, takes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
     /// What it belongs to and its version, such as `convgrad 0.1.0`.
     pub implementation_version: String,
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// The largest distance of an entry from the gradient in double precision, over the root mean square of the
-    /// gradient, where it was checked.
+    /// The largest distance of an entry from the result in double precision, over the root mean square of the
+    /// result, where it was checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<f64>,
 }
@@ -179,6 +182,7 @@ mod tests {
             pass: "wgrad".to_owned(),
             layout: "nchw".to_owned(),
             implementation: "direct".to_owned(),
+            chosen: false,
             implementation_version: "convgrad 0.1.0".to_owned(),
             outcome,
             error: None,

@@ -1,7 +1,10 @@
 //! Memory that may be refused, and the numbers put into it: the same ones in every run.
 
 use anyhow::{Result, anyhow};
-use convgrad::{Backend, ConvShape, Element, Layout, Op, Update, View, ViewMut};
+use convgrad::{
+    Backend, BiasGradient, ConvShape, Element, Forward, InputGradient, Layout, Op, Problem, Update, View, ViewMut,
+    WeightGradient,
+};
 
 /// What the passes of a layer read, in whatever memory order it is then read.
 pub struct Operands<T> {
@@ -70,43 +73,66 @@ impl<T: Element> Operands<T> {
         Ok(Operands { input, delta, weights: mapped(&self.weights)?, bias: mapped(&self.bias)? })
     }
 
-    /// The result of a pass, written over NaN: an entry the backend leaves out cannot pass.
-    pub fn compute(&self, backend: &dyn Backend<T>, op: Op, shape: &ConvShape, layout: Layout) -> Result<Vec<T>> {
-        let mut result = filled(result_len(op, shape), || T::from_f64(f64::NAN))?;
+    /// The pass on these operands that overwrites `result`.
+    fn problem<'a>(
+        &'a self,
+        op: Op,
+        shape: &'a ConvShape,
+        layout: Layout,
+        result: &'a mut [T],
+    ) -> Result<Problem<'a, T>> {
         let input = View::new(&self.input, &shape.input_dims(), layout)?;
         let delta = View::new(&self.delta, &shape.output_dims(), layout)?;
         let weights = View::nchw(&self.weights, &shape.weights_dims())?;
+        let (dims, layout) = result_form(op, shape, layout);
+        let result = ViewMut::new(result, &dims, layout)?;
         let update = Update::overwrite();
-        match op {
-            Op::BiasGradient => {
-                backend.bias_gradient(shape, delta, ViewMut::nchw(&mut result, &[shape.out_channels()])?, update)?;
-            }
-            Op::Forward => {
-                let output = ViewMut::new(&mut result, &shape.output_dims(), layout)?;
-                backend.forward(shape, input, weights, Some(&self.bias), output)?;
-            }
-            Op::InputGradient => {
-                let gradient = ViewMut::new(&mut result, &shape.input_dims(), layout)?;
-                backend.input_gradient(shape, weights, delta, gradient, update)?;
-            }
-            _ => {
-                let gradient = ViewMut::nchw(&mut result, &shape.weights_dims())?;
-                backend.weight_gradient(shape, input, delta, gradient, update)?;
-            }
-        }
+        Ok(match op {
+            Op::BiasGradient => Problem::BiasGradient(BiasGradient::new(shape, delta, result, update)?),
+            Op::Forward => Problem::Forward(Forward::new(shape, input, weights, Some(&self.bias), result)?),
+            Op::InputGradient => Problem::InputGradient(InputGradient::new(shape, weights, delta, result, update)?),
+            _ => Problem::WeightGradient(WeightGradient::new(shape, input, delta, result, update)?),
+        })
+    }
+
+    /// The result of a pass, written over NaN: an entry the backend leaves out cannot pass.
+    pub fn compute(&self, backend: &dyn Backend<T>, op: Op, shape: &ConvShape, layout: Layout) -> Result<Vec<T>> {
+        let mut result = filled(result_len(op, shape), || T::from_f64(f64::NAN))?;
+        backend.execute_within(self.problem(op, shape, layout, &mut result)?, usize::MAX)?;
         Ok(result)
+    }
+
+    /// What [`ErrorScale::Norms`](convgrad::ErrorScale) says of each entry of the result, in its memory order.
+    pub fn norms(&self, op: Op, shape: &ConvShape, layout: Layout) -> Result<Vec<f64>> {
+        let mut result = filled(result_len(op, shape), T::default)?;
+        let norms = self.problem(op, shape, layout, &mut result)?.norms()?;
+        let (dims, layout) = result_form(op, shape, layout);
+        if layout == Layout::Nchw {
+            return Ok(norms);
+        }
+        let (channels, positions) = (dims[1], dims[2..].iter().product::<usize>());
+        let of_entry = |entry: usize| {
+            let (image, position, channel) =
+                (entry / channels / positions, entry / channels % positions, entry % channels);
+            norms[(image * channels + channel) * positions + position]
+        };
+        Ok((0..norms.len()).map(of_entry).collect())
+    }
+}
+
+/// Dimensions of the result of a pass, and how it lies in memory: weights and biases in one way only.
+fn result_form(op: Op, shape: &ConvShape, layout: Layout) -> (Vec<usize>, Layout) {
+    match op {
+        Op::BiasGradient => (vec![shape.out_channels()], Layout::Nchw),
+        Op::Forward => (shape.output_dims(), layout),
+        Op::InputGradient => (shape.input_dims(), layout),
+        _ => (shape.weights_dims(), Layout::Nchw),
     }
 }
 
 /// Elements of the result of a pass.
 pub fn result_len(op: Op, shape: &ConvShape) -> usize {
-    let len = |dims: Vec<usize>| dims.iter().product();
-    match op {
-        Op::BiasGradient => shape.out_channels(),
-        Op::Forward => len(shape.output_dims()),
-        Op::InputGradient => len(shape.input_dims()),
-        _ => shape.weights_len(),
-    }
+    result_form(op, shape, Layout::Nchw).0.iter().product()
 }
 
 /// `len` values from `value`, or an error where the allocator has not enough.

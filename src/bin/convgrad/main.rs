@@ -14,7 +14,6 @@ mod data;
 mod demo;
 mod gradient;
 mod machine;
-mod norms;
 mod npy;
 mod output;
 mod sets;

@@ -9,7 +9,6 @@
 use crate::CheckFailed;
 use crate::arguments::{BackendList, Dtype, LayoutName, Pass, Task, Tasks};
 use crate::data::{self, Operands};
-use crate::norms;
 use crate::table::{self, Column};
 use anyhow::{Context, Result};
 use convgrad::{Backend, ConvShape, Element, ErrorScale, Layout, Op, Registered};
@@ -206,12 +205,12 @@ impl<'a, T: Registered> Case<'a, T> {
                 Ok(Findings { worst, integers: Integers::Unequal(unequal) })
             }
             ErrorScale::Norms => {
-                let norms = norms::of_entries(op, self.shape, &self.reals, self.layout)?;
+                let norms = self.reals.norms(op, self.shape, self.layout)?;
                 let own = convgrad::reference::<f64>().error_bound(op, self.shape) * f64::UNIT_ROUNDOFF;
                 let allowed = |entry: usize| bound * norms[entry] + own * self.magnitudes[entry];
                 let worst_real = worst(&reals, &self.expected_reals, allowed);
                 // The reference sums integers exactly.
-                let norms = norms::of_entries(op, self.shape, &self.integers, self.layout)?;
+                let norms = self.integers.norms(op, self.shape, self.layout)?;
                 let allowed = |entry: usize| bound * norms[entry];
                 let worst_integer = worst(&integers, &self.expected_integers, allowed);
                 Ok(Findings { worst: worst_real, integers: Integers::Worst(worst_integer) })

@@ -6,15 +6,15 @@
 //!
 //! ```text
 //!                    peer VERSION              once, before any request
-//! load DIRECTORY     ready | refused WHY       takes the problem.json, input.f32 and delta.f32 that lie there
-//! gradient           written                   computes once; gradient.f32 in the same directory
+//! load DIRECTORY     ready | refused WHY       takes the problem.json and the operands that lie there
+//! compute            written                   computes once; result.f32 in the same directory
 //! time SECONDS       timed SECONDS SECONDS ..  repeats the call; seconds of one call, of each sample
 //! quit                                         ends; so does the end of stdin
 //! ```
 //!
-//! Any request may be answered `failed WHY`. The files `.f32` are the numbers one after the other, four bytes each, the
-//! least significant first: operands in the layout of the problem, the gradient always in the order `[out channels, in
-//! channels, kernel..]`. Every contestant reads the same bytes, so that there is one place where they are made, the
+//! Any request may be answered `failed WHY`. The files `input.f32`, `weights.f32`, `delta.f32` and `result.f32` are the numbers
+//! one after the other, four bytes each, the least significant first: input and delta in the layout of the problem, weights
+//! and the result always channels first, as `[out channels, in channels, kernel..]`. Every contestant reads the same bytes, so that there is one place where they are made, the
 //! program `definition`.
 //!
 //! Rust contestants compute inside rayon's global pool, whose size the environment sets: that spares each call the
@@ -27,7 +27,7 @@ mod protocol;
 mod sampling;
 mod shape;
 
-pub use problem::{Problem, numbers, write_numbers};
+pub use problem::{Pass, Problem, numbers, write_numbers};
 pub use protocol::{Computation, serve};
 pub use shape::{Axis, Layout, Shape};
 

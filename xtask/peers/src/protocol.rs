@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// A library's weight gradient of one problem.
+/// A library's computation of one problem.
 pub trait Computation: Send {
     /// Computes it and keeps the result: the call that is timed.
     ///
@@ -15,11 +15,11 @@ pub trait Computation: Send {
     /// The library's own.
     fn run(&mut self) -> Result<()>;
 
-    /// The result of the last [`run`](Self::run), in the order `[out channels, in channels, kernel..]`.
+    /// The result of the last [`run`](Self::run), channels before positions.
     ///
     /// # Errors
     /// If there is none, or the library does not give it.
-    fn gradient(&self) -> Result<Vec<f32>>;
+    fn result(&self) -> Result<Vec<f32>>;
 }
 
 /// Answers requests until `quit` or the end of stdin. An error of `load` is the library's refusal of the problem.
@@ -54,7 +54,7 @@ fn talk(version: &str, load: Load<'_>, requests: &mut dyn BufRead, answers: &mut
     Ok(())
 }
 
-/// A problem taken up, and where its gradient belongs.
+/// A problem taken up, and where its result belongs.
 type Loaded = (PathBuf, Box<dyn Computation>);
 
 fn respond(request: &str, load: Load<'_>, loaded: &mut Option<Loaded>) -> Result<String> {
@@ -73,9 +73,9 @@ fn respond(request: &str, load: Load<'_>, loaded: &mut Option<Loaded>) -> Result
     }
     let (directory, computation) = loaded.as_mut().context("no problem is loaded")?;
     match word {
-        "gradient" => {
+        "compute" => {
             computation.run()?;
-            crate::write_numbers(&directory.join("gradient.f32"), &computation.gradient()?)?;
+            crate::write_numbers(&directory.join("result.f32"), &computation.result()?)?;
             Ok("written".to_owned())
         }
         "time" => {
@@ -90,6 +90,7 @@ fn respond(request: &str, load: Load<'_>, loaded: &mut Option<Loaded>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Pass;
     use crate::shape::{Axis, Layout, Shape};
 
     /// The sum of all input numbers.
@@ -101,7 +102,7 @@ mod tests {
             Ok(())
         }
 
-        fn gradient(&self) -> Result<Vec<f32>> {
+        fn result(&self) -> Result<Vec<f32>> {
             Ok(vec![self.1.context("nothing was computed")?])
         }
     }
@@ -120,30 +121,32 @@ mod tests {
         let descriptor = "mb1ic1iw3oc1ow2kw2".to_owned();
         let shape =
             Shape { descriptor, layout, batch: 1, groups: 1, in_channels: 1, out_channels: 1, axes: vec![axis] };
-        let problem = Problem { shape, input: vec![1.0, 2.0, 4.5], delta: vec![0.0; 2] };
+        let operands = [vec![1.0, 2.0, 4.5], vec![0.0; 2], vec![0.0; 2]];
+        let [input, weights, delta] = operands;
+        let problem = Problem { pass: Pass::Wgrad, shape, input, weights, delta };
         problem.write(directory.path()).unwrap();
         let requests = requests.replace("DIR", &directory.path().to_string_lossy());
         let mut answers = Vec::new();
         talk("fake 1.0", &load, &mut requests.as_bytes(), &mut answers).unwrap();
         let lines = String::from_utf8(answers).unwrap().lines().map(str::to_owned).collect();
-        (lines, crate::numbers(&directory.path().join("gradient.f32")).ok())
+        (lines, crate::numbers(&directory.path().join("result.f32")).ok())
     }
 
     #[test]
     fn each_request_has_its_answer() {
-        let (lines, gradient) = answers(Layout::Nchw, "load DIR\ngradient\ntime 0.001\nquit\nload DIR\n");
+        let (lines, result) = answers(Layout::Nchw, "load DIR\ncompute\ntime 0.001\nquit\nload DIR\n");
         assert_eq!(lines[..3], ["peer fake 1.0", "ready", "written"]);
         let samples = lines[3].strip_prefix("timed ").unwrap().split(' ').map(|s| s.parse::<f64>().unwrap());
         assert!(samples.into_iter().all(|seconds| seconds > 0.0 && seconds < 1.0), "{}", lines[3]);
         assert_eq!(lines.len(), 4, "nothing is answered after `quit`");
-        assert_eq!(gradient, Some(vec![7.5]));
+        assert_eq!(result, Some(vec![7.5]));
     }
 
     #[test]
     fn a_refusal_is_one_line_and_leaves_nothing_loaded() {
-        let (lines, gradient) = answers(Layout::Nhwc, "load DIR\ngradient\n");
+        let (lines, result) = answers(Layout::Nhwc, "load DIR\ncompute\n");
         assert_eq!(lines, ["peer fake 1.0", "refused channels come first", "failed no problem is loaded"]);
-        assert_eq!(gradient, None);
+        assert_eq!(result, None);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Axis {
     }
 }
 
-/// `problem.json`: a shape and the layout of its operands.
+/// The sizes of a layer, and the layout of its operands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// The problem in convgrad's text form, for programs that read it.
@@ -91,6 +91,19 @@ impl Shape {
         let mut axes = [Axis::ABSENT; 3];
         axes[3 - self.axes.len()..].copy_from_slice(&self.axes);
         axes
+    }
+
+    /// Numbers of these dimensions, which lie in the layout of the problem, with channels before positions.
+    pub fn channels_first(&self, numbers: &[f32], dims: &[usize]) -> Vec<f32> {
+        let (channels, positions) = (dims[1], dims[2..].iter().product::<usize>());
+        match self.layout {
+            Layout::Nchw => numbers.to_vec(),
+            Layout::Nhwc => {
+                let images = numbers.chunks(channels * positions);
+                let planes = images.flat_map(|image| (0..channels).map(move |channel| &image[channel..]));
+                planes.flat_map(|plane| plane.iter().step_by(channels).take(positions)).copied().collect()
+            }
+        }
     }
 
     /// Input channels of a group.

@@ -24,6 +24,7 @@ pub struct Run {
     pub rustc: String,
     /// Processors this program may use.
     pub cores: usize,
+    pub pass: String,
     pub layout: String,
     pub dtype: String,
     /// Seconds of measuring for each backend and process.

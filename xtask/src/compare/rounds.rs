@@ -6,7 +6,7 @@
 
 use crate::runner::Runner;
 use anyhow::{Context, Result, bail};
-use convgrad::NamedShape;
+use convgrad::{NamedShape, Op};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// As the command line of `convgrad bench` has them.
+    pub pass: String,
     pub layout: String,
     pub dtype: String,
     /// Seconds for each backend and process.
@@ -92,6 +93,10 @@ pub fn bench(program: &Path, task: &Task, manner: &Manner, runner: &Runner) -> R
     command.args(["bench", &task.shape.shape.to_string(), "--csv", "--backend", &task.backends.join(",")]);
     command.args(["--threads", &task.threads.to_string(), "--min-time", &manner.min_time.to_string()]);
     command.args(["--layout", &manner.layout, "--dtype", &manner.dtype]);
+    // The first revisions know the weight gradient only, and no name for it.
+    if manner.pass != Op::WeightGradient.name() {
+        command.args(["--pass", &manner.pass]);
+    }
     let text = runner.output(&mut command)?;
     read_csv(&text).with_context(|| format!("what `{}` printed", crate::process::line(&command)))
 }

@@ -72,9 +72,9 @@ impl Child {
         self.ask(&format!("load {}", directory.display()), patience)
     }
 
-    /// Computes the gradient once and writes it to `gradient.f32`: written or failed.
-    pub fn gradient(&mut self, patience: Patience<'_>) -> Result<Answer> {
-        self.ask("gradient", patience)
+    /// Computes the result once and writes it to `result.f32`: written or failed.
+    pub fn compute(&mut self, patience: Patience<'_>) -> Result<Answer> {
+        self.ask("compute", patience)
     }
 
     /// Times calls until `seconds` have passed: timed or failed.

@@ -26,8 +26,8 @@ pub struct Task<'a> {
     /// Where it lies, and where contestants write; the same for all problems of a run.
     pub directory: &'a Path,
     pub expected: Expected,
-    /// Entries of the gradient.
-    pub weights: usize,
+    /// Entries of the result.
+    pub entries: usize,
     /// Products that each entry sums.
     pub terms: usize,
 }
@@ -112,17 +112,17 @@ impl Turns {
                 Answer::Refused(reason) => return Ok((Some(Verdict::Refused(reason)), None)),
                 other => return Ok((Some(unexpected(other)), None)),
             }
-            let file = task.directory.join("gradient.f32");
-            // The gradient of whoever came before must not be taken for this one's.
+            let file = task.directory.join("result.f32");
+            // The result of whoever came before must not be taken for this one's.
             if file.exists() {
                 std::fs::remove_file(&file)?;
             }
-            match child.gradient(patience)? {
+            match child.compute(patience)? {
                 Answer::Written => {}
                 other => return Ok((Some(unexpected(other)), None)),
             }
-            let gradient = expected::read_gradient(&file, task.weights)?;
-            let (error, bound) = (task.expected.error_of(&gradient), expected::bound(task.terms));
+            let result = expected::read_result(&file, task.entries)?;
+            let (error, bound) = (task.expected.error_of(&result), expected::bound(task.terms));
             let wrong = || Verdict::Wrong(format!("its error is {error:.1e}, {bound:.1e} is allowed"));
             // Written so that a NaN would be wrong.
             Ok((if error <= bound { None } else { Some(wrong()) }, Some(error)))

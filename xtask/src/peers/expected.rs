@@ -1,4 +1,4 @@
-//! What results are held against: entries of the gradient by the definition, in double precision.
+//! What results are held against: entries by the definition, in double precision.
 //!
 //! The bound is one for all contestants, ours included. An entry sums `n` products of numbers drawn independently and
 //! evenly around zero, so that after `k` of them the sum is about `s * sqrt(k)`, `s` being the root mean square of a
@@ -21,7 +21,7 @@ pub fn bound(terms: usize) -> f64 {
     16.0 * UNIT_ROUNDOFF * (terms as f64).sqrt()
 }
 
-/// Entries of a gradient by the definition.
+/// Entries of a result by the definition.
 pub struct Expected {
     entries: Vec<(usize, f64)>,
     root_mean_square: f64,
@@ -43,13 +43,13 @@ impl Expected {
         Expected { root_mean_square: (squares / entries.len() as f64).sqrt(), entries }
     }
 
-    /// The largest distance of a gradient's entries from these, over their root mean square; infinite where any entry
-    /// of the gradient is no finite number.
-    pub fn error_of(&self, gradient: &[f32]) -> f64 {
-        if gradient.iter().any(|entry| !entry.is_finite()) {
+    /// The largest distance of a result's entries from these, over their root mean square; infinite where any entry
+    /// of the result is no finite number.
+    pub fn error_of(&self, result: &[f32]) -> f64 {
+        if result.iter().any(|entry| !entry.is_finite()) {
             return f64::INFINITY;
         }
-        let distance = |&(index, value): &(usize, f64)| (f64::from(gradient[index]) - value).abs();
+        let distance = |&(index, value): &(usize, f64)| (f64::from(result[index]) - value).abs();
         match self.entries.iter().map(distance).fold(0.0, f64::max) {
             0.0 => 0.0,
             largest => largest / self.root_mean_square,
@@ -57,13 +57,13 @@ impl Expected {
     }
 }
 
-/// Reads a gradient that a contestant wrote.
-pub fn read_gradient(path: &Path, len: usize) -> Result<Vec<f32>> {
-    let bytes = fs::read(path).context("it wrote no gradient")?;
+/// Reads a result that a contestant wrote.
+pub fn read_result(path: &Path, len: usize) -> Result<Vec<f32>> {
+    let bytes = fs::read(path).context("it wrote no result")?;
     let (numbers, rest) = bytes.as_chunks();
     ensure!(
         numbers.len() == len && rest.is_empty(),
-        "it wrote a gradient of {} bytes, {len} entries have {}",
+        "it wrote a result of {} bytes, {len} entries have {}",
         bytes.len(),
         len * size_of::<f32>()
     );
@@ -129,15 +129,12 @@ mod tests {
     #[test]
     fn files_of_another_size_or_form_are_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("gradient.f32");
-        assert_eq!(read_gradient(&path, 1).unwrap_err().to_string(), "it wrote no gradient");
+        let path = directory.path().join("result.f32");
+        assert_eq!(read_result(&path, 1).unwrap_err().to_string(), "it wrote no result");
         fs::write(&path, [0, 0, 128, 63, 0]).unwrap();
-        assert_eq!(
-            read_gradient(&path, 1).unwrap_err().to_string(),
-            "it wrote a gradient of 5 bytes, 1 entries have 4"
-        );
+        assert_eq!(read_result(&path, 1).unwrap_err().to_string(), "it wrote a result of 5 bytes, 1 entries have 4");
         fs::write(&path, [0, 0, 128, 63]).unwrap();
-        assert_eq!(read_gradient(&path, 1).unwrap(), [1.0]);
+        assert_eq!(read_result(&path, 1).unwrap(), [1.0]);
         for text in ["", "1", "a 1.0", "1 b"] {
             fs::write(directory.path().join("expected.txt"), text).unwrap();
             assert!(Expected::read(directory.path()).is_err(), "{text}");

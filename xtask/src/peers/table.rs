@@ -2,6 +2,7 @@
 
 use super::summary::{Row, Summary};
 use crate::record::Run;
+use convgrad::Op;
 
 /// A contest on one number of threads.
 pub struct Contest {
@@ -17,6 +18,7 @@ pub struct Contest {
 
 /// What stands above the tables.
 pub struct Heading<'a> {
+    pub pass: Op,
     pub set: &'a str,
     pub layout: &'a str,
     /// What took part, with versions.
@@ -25,7 +27,7 @@ pub struct Heading<'a> {
 
 /// The whole text.
 pub fn document(heading: &Heading<'_>, contests: &[Contest]) -> String {
-    let mut text = format!("# The weight gradients of `{}`, {}\n", heading.set, heading.layout);
+    let mut text = format!("# `{}`: {}, {}\n", heading.set, heading.pass, heading.layout);
     if let Some(Run { date, command, revision, rustc, machine }) = contests.first().map(|contest| &contest.run) {
         text += &format!(
             "\n`{command}` wrote this, begun {date}: {}, {} cores, {}; {rustc}, revision {revision}.\n",
@@ -194,10 +196,11 @@ mod tests {
 
     #[test]
     fn the_document_says_what_came_of_it_and_where_it_is_from() {
-        let heading = Heading { set: "net", layout: "nchw", versions: &["convgrad 0.1.0".to_owned()] };
+        let heading =
+            Heading { pass: Op::WeightGradient, set: "net", layout: "nchw", versions: &["convgrad 0.1.0".to_owned()] };
         let text = document(&heading, &[contest()]);
         let expected = "\
-# The weight gradients of `net`, nchw
+# `net`: weight gradient, nchw
 
 `cargo xtask peers` wrote this, begun 2026-11-23T08:00:00Z: AMD EPYC, 2 cores, avx512; rustc 1.95.0, revision d0ba4468a1c2.
 Took part: convgrad 0.1.0.

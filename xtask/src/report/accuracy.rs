@@ -33,14 +33,14 @@ pub fn picture(measurements: &Measurements, marks: &Marks, dtype: &str) -> Resul
     let greatest = checked.iter().map(|(_, error)| *error).fold(0.0, f64::max);
     let mut description = format!(
         "Errors of {} of {}, at most {}.",
-        count(checked.len(), "gradient"),
+        count(checked.len(), "result"),
         count(shown.len(), "implementation"),
         magnitude(greatest)
     );
     if exact > 0 {
         description += &format!(" {exact} without any error stand on the lower edge.");
     }
-    let subtitle = "largest error of an entry, over the root mean square of the gradient";
+    let subtitle = "largest error of an entry, over the root mean square of the result";
     let picture = Picture::draw(title.clone(), description, HEIGHT, |canvas| {
         let top = canvas.heading(&title, subtitle)?;
         let top = canvas.legend(top + 8, &marks.legend(|contestant| shown.contains(contestant)))? + 30;

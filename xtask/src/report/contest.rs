@@ -55,8 +55,8 @@ impl Measurements {
         winners
     }
 
-    /// Libraries beside the backend we would choose unmeasured, the first in the registry's order, on the shapes of a set and
-    /// within one run each: times of different runs differ by more than the programs do. Of several runs that have both, the newest counts.
+    /// Libraries beside the backend that the chooser takes, or the first in the registry's order where it was not timed, on the
+    /// shapes of a set and within one run each: times of different runs differ by more than the programs do. Of several runs that have both, the newest counts.
     pub fn comparisons(&self, set: &str, conditions: &Conditions) -> Vec<Comparison<'_>> {
         let is_timed = |m: &&Measurement| m.record.set == set && m.best_ms().is_some() && m.conditions() == *conditions;
         let timed: Vec<&Measurement> = self.all.iter().filter(is_timed).collect();
@@ -64,7 +64,7 @@ impl Measurements {
             let same = |m: &&&Measurement| {
                 m.is_backend() && m.record.shape == library.record.shape && m.record.run == library.record.run
             };
-            timed.iter().filter(same).min_by_key(|m| m.contestant()).copied()
+            timed.iter().filter(same).min_by_key(|m| (!m.record.chosen, m.contestant())).copied()
         };
         let libraries = self.newest.iter().filter(|m| !m.is_ours() && is_timed(m));
         let comparison = |newest: &Measurement| {

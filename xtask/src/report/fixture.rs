@@ -41,6 +41,15 @@ pub fn records() -> Vec<Record> {
             records.push(Record { layout: "nhwc".to_owned(), ..record });
         }
     }
+    let forward = run("2026-11-23T11:00:00Z", "cargo xtask peers --pass forward --torch", 1, "f32");
+    for shape in convgrad::catalog::set("resnet50").expect("the set exists").iter().take(3) {
+        for (name, version, share) in
+            [("direct", "convgrad 0.1.0", 0.7), ("winograd", "convgrad 0.1.0", 0.9), ("torch", "torch 2.15.0", 0.5)]
+        {
+            let record = timed(&forward, "resnet50", shape, name, version, share);
+            records.push(Record { pass: "forward".to_owned(), chosen: name == "winograd", ..record });
+        }
+    }
     let name = Some(HOSTILE.to_owned());
     let hostile = NamedShape { shape: "mb1ic3ih9oc4kh3".parse().expect("it is a shape"), name };
     records.push(timed(&nhwc, "mine <&>", &hostile, "direct", "convgrad 0.1.0", 0.3));
@@ -109,6 +118,7 @@ fn timed(run: &Run, set: &str, named: &NamedShape, name: &str, version: &str, sh
         pass: "wgrad".to_owned(),
         layout: "nchw".to_owned(),
         implementation: name.to_owned(),
+        chosen: false,
         implementation_version: version.to_owned(),
         outcome: Outcome::Timed { best_ms, median_ms: best_ms * (1.01 + 0.1 * luck), samples: 20 },
         error: Some(error),

@@ -43,15 +43,16 @@ fn block(measurements: &Measurements, pictures: &[(String, String)]) -> String {
 /// A line for each set that libraries were run on, or for each if there are none: the share of the peak, and the mean
 /// ratio to each library, each on few and on many threads.
 fn table(measurements: &Measurements) -> String {
-    let pictured = measurements.pictured();
-    let beside: Vec<Beside> = pictured.iter().flat_map(|conditions| Beside::all(measurements, conditions)).collect();
+    let passes = measurements.pictured_of_passes();
+    let beside: Vec<Beside> =
+        passes.iter().flatten().flat_map(|conditions| Beside::all(measurements, conditions)).collect();
     let libraries: BTreeSet<Contestant> = beside.iter().map(|beside| beside.library.contestant()).collect();
-    let threads: Vec<String> = pictured.iter().map(|conditions| conditions.threads.to_string()).collect();
+    let threads: Vec<String> = passes[0].iter().map(|conditions| conditions.threads.to_string()).collect();
     let titles = libraries.iter().map(|library| format!(" × {} |", library.name));
-    let mut text = format!("| set | shapes | % of peak |{}\n", titles.collect::<String>());
-    text += &format!("|---|--:|--:|{}\n", "--:|".repeat(libraries.len()));
-    for set in measurements.sets() {
-        let of_set = |b: &&Beside| b.set == set;
+    let mut text = format!("| pass | set | shapes | % of peak |{}\n", titles.collect::<String>());
+    text += &format!("|---|---|--:|--:|{}\n", "--:|".repeat(libraries.len()));
+    for (pictured, set) in passes.iter().flat_map(|pass| measurements.sets().into_iter().map(move |set| (pass, set))) {
+        let of_set = |b: &&Beside| b.set == set && b.conditions.pass == pictured[0].pass;
         if !beside.is_empty() && !beside.iter().any(|b| of_set(&b)) {
             continue;
         }
@@ -59,7 +60,7 @@ fn table(measurements: &Measurements) -> String {
         let summaries: Vec<SetSummary> = summaries.filter(|summary| summary.set == set).collect();
         let Some(shapes) = summaries.iter().map(|summary| summary.winners.len()).max() else { continue };
         let shares: Vec<String> = summaries.iter().map(|summary| hundredths(summary.shares()[1])).collect();
-        text += &format!("| {set} | {shapes} | {} |", shares.join(" / "));
+        text += &format!("| {} | {set} | {shapes} | {} |", pictured[0].pass_name(), shares.join(" / "));
         for library in &libraries {
             let of_library = beside.iter().filter(of_set).filter(|b| b.library.contestant() == *library);
             let ratios: Vec<String> = of_library.map(|b| times(b.ratios().mean)).collect();
@@ -67,7 +68,7 @@ fn table(measurements: &Measurements) -> String {
         }
         text += "\n";
     }
-    text += &format!("\nOn {} threads, {}. % of peak: ", threads.join(" / "), pictured[0].kind());
+    text += &format!("\nOn {} threads, {}. % of peak: ", threads.join(" / "), passes[0][0].numbers());
     text += "the fastest backend on each shape, in the median.";
     if !libraries.is_empty() {
         text += "\n×: a library's time over ours, geometric mean of the shapes.";

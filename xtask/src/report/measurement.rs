@@ -3,7 +3,7 @@
 use super::numbers::count;
 use crate::record::{Outcome, Record};
 use anyhow::{Context, Result, ensure};
-use convgrad::{ConvShape, NamedShape};
+use convgrad::{ConvShape, NamedShape, Op};
 
 /// The chooser is no backend of its own: it repeats what one of them does.
 const CHOOSER: &str = "auto";
@@ -11,6 +11,8 @@ const CHOOSER: &str = "auto";
 /// What two times must share to be compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conditions {
+    /// In the words of a command: `wgrad`, `forward`, `dgrad`.
+    pub pass: String,
     pub dtype: String,
     pub layout: String,
     pub isa: String,
@@ -18,8 +20,19 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// The pass, for people.
+    pub fn pass_name(&self) -> String {
+        let op = Op::ALL.into_iter().find(|op| op.name() == self.pass);
+        op.map_or_else(|| self.pass.clone(), |op| op.to_string())
+    }
+
     /// All but the threads, for people.
     pub fn kind(&self) -> String {
+        format!("{}, {}", self.pass_name(), self.numbers())
+    }
+
+    /// Number type, layout and instruction set.
+    pub fn numbers(&self) -> String {
         format!("{}, {}, {}", self.dtype, self.layout.to_uppercase(), self.isa)
     }
 
@@ -30,7 +43,8 @@ impl Conditions {
 
     /// Whether they differ in the number of threads at most.
     pub fn same_kind(&self, other: &Conditions) -> bool {
-        (&self.dtype, &self.layout, &self.isa) == (&other.dtype, &other.layout, &other.isa)
+        let kind = |c: &Conditions| [&c.pass, &c.dtype, &c.layout, &c.isa].map(String::clone);
+        kind(self) == kind(other)
     }
 }
 
@@ -74,6 +88,7 @@ impl Measurement {
     pub fn conditions(&self) -> Conditions {
         let machine = &self.record.run.machine;
         Conditions {
+            pass: self.record.pass.clone(),
             dtype: machine.dtype.clone(),
             layout: self.record.layout.clone(),
             isa: machine.isa.clone(),
@@ -131,7 +146,7 @@ impl Measurement {
         self.gflops().map(|gflops| gflops / self.record.run.machine.peak_gflops)
     }
 
-    /// Nominal operations for each byte of input, delta and gradient, each counted once: the least that must be moved.
+    /// Nominal operations for each byte of input, weights and output, of which every pass reads two and writes the third: the least that must be moved.
     pub fn intensity(&self) -> f64 {
         let dims = [self.shape.input_dims(), self.shape.output_dims(), self.shape.weights_dims()];
         let elements: f64 = dims.iter().map(|dims| dims.iter().map(|&n| n as f64).product::<f64>()).sum();
@@ -141,8 +156,8 @@ impl Measurement {
 
     /// What a newer record replaces.
     pub fn key(&self) -> impl Ord + use<> {
-        let Record { set, shape, pass, implementation, run, .. } = self.record.clone();
-        (set, shape, pass, self.conditions(), implementation, run.machine.cpu, run.machine.cores)
+        let Record { set, shape, implementation, run, .. } = self.record.clone();
+        (set, shape, self.conditions(), implementation, run.machine.cpu, run.machine.cores)
     }
 
     /// Where the implementation stands among others: ours first, in the registry's order.

@@ -32,6 +32,9 @@ impl Catalogue {
     }
 }
 
+/// The pass that this crate is for, and that a report begins with.
+const WEIGHT_GRADIENT: &str = "wgrad";
+
 /// All that a report says rests on this.
 pub struct Measurements {
     /// The newest of each contestant, ranked.
@@ -54,17 +57,16 @@ impl Measurements {
 
     /// Takes records in any order; those of several machines only if `mixed`.
     pub fn new(records: Vec<Record>, mixed: bool) -> Result<Measurements> {
-        let of_gradient = records.into_iter().filter(|record| record.pass == "wgrad");
-        let mut all = of_gradient.map(Measurement::new).collect::<Result<Vec<_>>>()?;
+        let mut all = records.into_iter().map(Measurement::new).collect::<Result<Vec<_>>>()?;
         if all.iter().all(|m| m.best_ms().is_none()) {
-            bail!("the records hold no time of a weight gradient: run `cargo xtask bench` first");
+            bail!("the records hold no time: run `cargo xtask bench` first");
         }
         let catalogue = Catalogue::new();
         all.sort_by_cached_key(|m| (m.record.run.date.clone(), catalogue.rank(m)));
         let newest: BTreeMap<_, _> = all.iter().map(|m| (m.key(), m)).collect();
         let mut newest: Vec<Measurement> = newest.into_values().cloned().collect();
         newest.sort_by_cached_key(|m| catalogue.rank(m));
-        // A gradient's error does not depend on when it was timed: where the newest was not checked, an earlier check of
+        // A result's error does not depend on when it was timed: where the newest was not checked, an earlier check of
         // the same code counts.
         let code = |m: &Measurement| (m.key(), m.record.run.revision.clone());
         let errors: BTreeMap<_, f64> = all.iter().filter_map(|m| Some((code(m), m.record.error?))).collect();
@@ -107,26 +109,30 @@ impl Measurements {
         values
     }
 
-    /// The conditions of the times, those with most first.
+    /// The conditions of the times: those of the weight gradient first, then those with most times.
     pub fn conditions(&self) -> Vec<Conditions> {
         let mut counts: BTreeMap<Conditions, usize> = BTreeMap::new();
         for m in self.newest.iter().filter(|m| m.best_ms().is_some()) {
             *counts.entry(m.conditions()).or_default() += 1;
         }
         let mut counts: Vec<_> = counts.into_iter().collect();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        counts.sort_by_key(|(conditions, count)| (conditions.pass != WEIGHT_GRADIENT, std::cmp::Reverse(*count)));
         counts.into_iter().map(|(conditions, _)| conditions).collect()
     }
 
     /// What the pictures show: the kind measured most, on the fewest and on the most threads.
     pub fn pictured(&self) -> Vec<Conditions> {
+        few_and_many_threads(&self.conditions())
+    }
+
+    /// The kind measured most of each pass, on the fewest and on the most threads.
+    pub fn pictured_of_passes(&self) -> Vec<Vec<Conditions>> {
         let all = self.conditions();
-        let mut kind: Vec<_> = all.iter().filter(|conditions| conditions.same_kind(&all[0])).cloned().collect();
-        kind.sort_by_key(|conditions| conditions.threads);
-        if kind.len() > 2 {
-            kind.drain(1..kind.len() - 1);
-        }
-        kind
+        let mut passes: Vec<&str> = all.iter().map(|conditions| conditions.pass.as_str()).collect();
+        let mut seen = BTreeSet::new();
+        passes.retain(|pass| seen.insert(*pass));
+        let of_pass = |pass: &str| all.iter().filter(|c| c.pass == pass).cloned().collect::<Vec<_>>();
+        passes.into_iter().map(|pass| few_and_many_threads(&of_pass(pass))).collect()
     }
 
     /// The newest under these conditions.
@@ -166,6 +172,16 @@ impl Measurements {
         let levels = levels.into_iter().filter(|(_, gbs)| *gbs > 0.0).collect();
         Roofs { peak_gflops: highest(|m| m.peak_gflops), levels }
     }
+}
+
+/// Of the kind of the first conditions, those on the fewest and on the most threads.
+fn few_and_many_threads(all: &[Conditions]) -> Vec<Conditions> {
+    let mut kind: Vec<_> = all.iter().filter(|conditions| conditions.same_kind(&all[0])).cloned().collect();
+    kind.sort_by_key(|conditions| conditions.threads);
+    if kind.len() > 2 {
+        kind.drain(1..kind.len() - 1);
+    }
+    kind
 }
 
 /// What a machine can reach at most.

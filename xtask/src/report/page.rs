@@ -69,9 +69,9 @@ const ROOFLINE: &str = "Rates count nominal operations: two for each tap, channe
 const KERNELS: &str = "One image of one channel, both square: no channels to compute over, only positions and taps. \
     On the smallest of these problems the cost of a call outweighs the computing. A margin of a few percent is noise.";
 
-const ACCURACY: &str = "The distance of a gradient from one computed in double precision on the same operands: the \
-    largest of its entries' errors, over the root mean square of the gradient. `cargo xtask peers` takes it before it times, of \
-    large gradients on a sample of channels.";
+const ACCURACY: &str = "The distance of a result from one computed in double precision on the same operands: the \
+    largest of its entries' errors, over the root mean square of the result. `cargo xtask peers` takes it before it times, of \
+    large results on a sample of channels.";
 
 fn header(measurements: &Measurements) -> Markup {
     let joined = |values: Vec<String>| values.join(", ");

@@ -6,12 +6,13 @@ use super::measurement::Measurement;
 pub fn command(m: &Measurement) -> String {
     let machine = &m.record.run.machine;
     let (name, threads) = (quoted(m.implementation()), machine.threads);
+    let pass = if m.record.pass == "wgrad" { String::new() } else { format!(" --pass {}", quoted(&m.record.pass)) };
     if !m.is_ours() {
         let (set, layout) = (quoted(&m.record.set), quoted(&m.record.layout));
-        return format!("cargo xtask peers --set {set} --only {name} --threads {threads} --layout {layout}");
+        return format!("cargo xtask peers --set {set} --only {name} --threads {threads} --layout {layout}{pass}");
     }
     format!(
-        "cargo convgrad bench {} --backend {name} --isa {} --threads {threads} --layout {} --dtype {}",
+        "cargo convgrad bench {} --backend {name} --isa {} --threads {threads} --layout {} --dtype {}{pass}",
         quoted(&m.record.shape),
         quoted(&machine.isa),
         quoted(&m.record.layout),
@@ -52,6 +53,7 @@ mod tests {
             "cargo convgrad bench 'mb1ic1ih5oc1oh5kh1n\"image_5:k1\"' --backend direct --isa avx512 --threads 1 \
              --layout nchw --dtype f32"
         );
+        assert!(of("winograd").ends_with(" --dtype f32 --pass forward"));
         assert_eq!(of("im2col-gemm"), "cargo xtask peers --set mobilenet --only im2col-gemm --threads 1 --layout nchw");
     }
 }

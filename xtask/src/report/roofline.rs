@@ -43,7 +43,7 @@ pub fn picture(measurements: &Measurements, marks: &Marks, conditions: &Conditio
         let x = LogAxis::covering(points.iter().map(|m| m.intensity()).chain(ridges), (LEFT, RIGHT));
         let y = LogAxis::covering([slowest, fastest], (BOTTOM, top));
         y.draw_beside(canvas, (LEFT, RIGHT), "GFLOP/s")?;
-        x.draw_below(canvas, (top, BOTTOM), "nominal operations for each byte of input, delta and gradient")?;
+        x.draw_below(canvas, (top, BOTTOM), "nominal operations for each byte of input, weights and output")?;
         draw_points(canvas, marks, &points, &x, &y)?;
         draw_roofs(canvas, &roofs, &x, &y)
     })

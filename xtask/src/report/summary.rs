@@ -193,7 +193,7 @@ fn accuracy(measurements: &Measurements) -> Vec<String> {
     let sentence = |(dtype, of_type): (&str, BTreeMap<Contestant, f64>)| {
         let errors = of_type.iter().map(|(contestant, error)| format!("{} {}", contestant.name, magnitude(*error)));
         format!(
-            "Largest error in {dtype}, relative to the root mean square of the gradient: {}.",
+            "Largest error in {dtype}, relative to the root mean square of the result: {}.",
             errors.collect::<Vec<_>>().join(", ")
         )
     };

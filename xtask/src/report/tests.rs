@@ -121,6 +121,11 @@ fn marks_are_told_apart_and_summaries_counted() {
     assert!(performance.contains("### resnet50") && performance.contains("- im2col-gemm (gemm 0.19.0): "));
     let readme = output("README.md");
     assert!(readme.starts_with("# A\n<!-- measured: begin -->\n`cargo xtask report`") && !readme.contains("old"));
+    assert!(
+        readme.contains("\n| weight gradient | resnet50 | 20 |")
+            && readme.contains("\n| forward pass | resnet50 | 3 |")
+    );
+    assert!(performance.contains("## 1 thread, forward pass, f32, NCHW, avx512\n"));
     assert!(readme.contains("](docs/roofline.svg)") && readme.contains("](docs/layers.svg)"));
 }
 
@@ -217,6 +222,11 @@ fn libraries_are_compared_within_their_own_run() {
         assert_eq!(comparison.ours.record.run, comparison.library.record.run);
         assert_eq!(comparison.ours.record.shape, comparison.library.record.shape);
     }
+    // Of the backends of a run, that which the chooser takes.
+    let is_forward = |conditions: &&measurement::Conditions| conditions.pass == "forward";
+    let forward = measurements.conditions().into_iter().find(|conditions| is_forward(&conditions)).unwrap();
+    let chosen = measurements.comparisons("resnet50", &forward);
+    assert_eq!(chosen.iter().map(|c| c.ours.implementation()).collect::<Vec<_>>(), ["winograd"; 3]);
     // A later run of a library alone does not take the comparison away.
     let mut later = fixture::records();
     let alone: Vec<Record> = later.iter().filter(|r| r.implementation == "torch").cloned().collect();

@@ -1,15 +1,15 @@
-//! burn's weight gradient on its CPU backend, burn-flex.
+//! burn's passes on its CPU backend, burn-flex.
 //!
-//! Its autodiff computes the gradient of a tracked kernel by `ModuleOps::conv{1,2,3}d_weight_backward` of the backend
-//! (burn-autodiff, `ops/module.rs`); the same call is made here. burn-ndarray, the older CPU backend, is deprecated by
-//! its authors and left out. Operands with channels last are permuted views, which the backend takes and copies as it
-//! sees fit.
+//! Its autodiff computes the gradients of a convolution by `ModuleOps::conv{1,2,3}d_weight_backward` and `.._x_backward` of
+//! the backend (burn-autodiff, `ops/module.rs`), the pass itself by `conv{1,2,3}d`; the same calls are made here.
+//! burn-ndarray, the older CPU backend, is deprecated by its authors and left out. Operands with channels last are permuted
+//! views, which the backend takes and copies as it sees fit.
 
 use anyhow::{Context, Result, anyhow};
 use burn_backend::TensorData;
 use burn_backend::ops::{ConvOptions, FloatTensorOps, ModuleOps};
 use burn_flex::{Flex, FlexTensor};
-use peers::{Axis, Computation, Layout, Problem, Shape};
+use peers::{Axis, Computation, Layout, Pass, Problem, Shape};
 use std::process::ExitCode;
 
 /// The options of a convolution, by its number of dimensions.
@@ -20,11 +20,12 @@ enum Options {
 }
 
 struct Burn {
+    pass: Pass,
     input: FlexTensor,
     delta: FlexTensor,
     kernel: FlexTensor,
     options: Options,
-    gradient: Option<FlexTensor>,
+    result: Option<FlexTensor>,
 }
 
 fn options<const R: usize>(shape: &Shape) -> ConvOptions<R> {
@@ -54,17 +55,18 @@ fn tensor(numbers: Vec<f32>, dims: Vec<usize>, layout: Layout) -> FlexTensor {
 
 impl Burn {
     fn load(problem: Problem) -> Burn {
-        let Problem { shape, input, delta } = problem;
+        let Problem { pass, shape, input, weights, delta } = problem;
         Burn {
+            pass,
             input: tensor(input, shape.input_dims(), shape.layout),
             delta: tensor(delta, shape.output_dims(), shape.layout),
-            kernel: tensor(vec![0.0; shape.weights_len()], shape.weights_dims(), Layout::Nchw),
+            kernel: tensor(weights, shape.weights_dims(), Layout::Nchw),
             options: match shape.axes.len() {
                 1 => Options::One(options(&shape)),
                 2 => Options::Two(options(&shape)),
                 _ => Options::Three(options(&shape)),
             },
-            gradient: None,
+            result: None,
         }
     }
 }
@@ -73,17 +75,25 @@ impl Computation for Burn {
     fn run(&mut self) -> Result<()> {
         // Tensors share their numbers: a clone copies none.
         let (input, kernel, delta) = (self.input.clone(), self.kernel.clone(), self.delta.clone());
-        self.gradient = Some(match &self.options {
-            Options::One(options) => Flex::conv1d_weight_backward(input, kernel, delta, options.clone()),
-            Options::Two(options) => Flex::conv2d_weight_backward(input, kernel, delta, options.clone()),
-            Options::Three(options) => Flex::conv3d_weight_backward(input, kernel, delta, options.clone()),
+        self.result = Some(match (self.pass, &self.options) {
+            (Pass::Wgrad, Options::One(options)) => Flex::conv1d_weight_backward(input, kernel, delta, options.clone()),
+            (Pass::Wgrad, Options::Two(options)) => Flex::conv2d_weight_backward(input, kernel, delta, options.clone()),
+            (Pass::Wgrad, Options::Three(options)) => {
+                Flex::conv3d_weight_backward(input, kernel, delta, options.clone())
+            }
+            (Pass::Forward, Options::One(options)) => Flex::conv1d(input, kernel, None, options.clone()),
+            (Pass::Forward, Options::Two(options)) => Flex::conv2d(input, kernel, None, options.clone()),
+            (Pass::Forward, Options::Three(options)) => Flex::conv3d(input, kernel, None, options.clone()),
+            (Pass::Dgrad, Options::One(options)) => Flex::conv1d_x_backward(input, kernel, delta, options.clone()),
+            (Pass::Dgrad, Options::Two(options)) => Flex::conv2d_x_backward(input, kernel, delta, options.clone()),
+            (Pass::Dgrad, Options::Three(options)) => Flex::conv3d_x_backward(input, kernel, delta, options.clone()),
         });
         Ok(())
     }
 
-    fn gradient(&self) -> Result<Vec<f32>> {
-        let gradient = self.gradient.clone().context("nothing was computed")?;
-        let data = burn_backend::read_sync(Flex::float_into_data(gradient)).map_err(|error| anyhow!("{error:?}"))?;
+    fn result(&self) -> Result<Vec<f32>> {
+        let result = self.result.clone().context("nothing was computed")?;
+        let data = burn_backend::read_sync(Flex::float_into_data(result)).map_err(|error| anyhow!("{error:?}"))?;
         data.try_into_vec().map_err(|error| anyhow!("{error:?}"))
     }
 }

@@ -9,26 +9,26 @@ const RIGHT: [f32; 2] = [1.0, -2.0];
 /// A contestant whose answers to requests are the shell's commands given for them.
 struct Script {
     load: &'static str,
-    gradient: &'static str,
+    compute: &'static str,
     time: &'static str,
 }
 
 /// Every answer as it should be; `$directory` is what was loaded.
 const HONEST: Script = Script {
     load: "echo ready",
-    gradient: "cp $directory/right $directory/gradient.f32; echo written",
+    compute: "cp $directory/right $directory/result.f32; echo written",
     time: "echo timed 0.5 0.25",
 };
 
 impl Script {
     fn text(&self) -> String {
-        let Script { load, gradient, time } = self;
+        let Script { load, compute, time } = self;
         format!(
             "echo peer fake 1.0
             while read word argument; do
                 case $word in
                     load) directory=$argument; {load};;
-                    gradient) {gradient};;
+                    compute) {compute};;
                     time) echo \"$name\" >> $directory/order; {time};;
                 esac
             done"
@@ -56,7 +56,7 @@ fn held_within(limit: Duration, contestants: &mut [Contestant], schedule: Schedu
     std::fs::write(directory.path().join("zeros"), [0; 8]).unwrap();
     std::fs::write(directory.path().join("expected.txt"), "0 1\n1 -2\n").unwrap();
     let expected = Expected::read(directory.path()).unwrap();
-    let task = Task { directory: directory.path(), expected, weights: 2, terms: 1 };
+    let task = Task { directory: directory.path(), expected, entries: 2, terms: 1 };
     let patience = Patience { limit, stop: &|| false };
     let standings = hold(contestants, &task, schedule, patience).unwrap();
     (standings, std::fs::read_to_string(directory.path().join("order")).unwrap_or_default())
@@ -102,7 +102,7 @@ fn one_slow_call_is_enough() {
 
 #[test]
 fn a_wrong_result_is_caught_and_not_timed() {
-    let liar = Script { gradient: "cp $directory/zeros $directory/gradient.f32; echo written", ..HONEST };
+    let liar = Script { compute: "cp $directory/zeros $directory/result.f32; echo written", ..HONEST };
     let (standings, order) = held(&mut [HONEST.contestant("h"), liar.contestant("l")], BRIEF);
     assert!(matches!(&standings[1].verdict, Verdict::Wrong(reason) if reason.contains("1.3e0")), "{standings:?}");
     assert!(standings[1].error.is_some_and(|error| error > 1.2), "{standings:?}");
@@ -110,11 +110,11 @@ fn a_wrong_result_is_caught_and_not_timed() {
 }
 
 #[test]
-fn another_s_gradient_is_not_taken_for_one_s_own() {
-    let lazy = Script { gradient: "echo written", ..HONEST };
+fn another_s_result_is_not_taken_for_one_s_own() {
+    let lazy = Script { compute: "echo written", ..HONEST };
     let (standings, _) = held(&mut [HONEST.contestant("h"), lazy.contestant("l")], BRIEF);
     let Verdict::Failed(reason) = &standings[1].verdict else { panic!("{standings:?}") };
-    assert!(reason.starts_with("it wrote no gradient: "), "{reason}");
+    assert!(reason.starts_with("it wrote no result: "), "{reason}");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_refusal_is_a_refusal() {
 #[test]
 fn one_who_hangs_is_given_up() {
     let begin = Instant::now();
-    let hanging = Script { gradient: "exec sleep 600", ..HONEST };
+    let hanging = Script { compute: "exec sleep 600", ..HONEST };
     let (standings, order) = held_within(Duration::from_secs(1), &mut [hanging.contestant("h")], BRIEF);
     let Verdict::Failed(reason) = &standings[0].verdict else { panic!("{standings:?}") };
     assert!(reason.starts_with("it had not answered to") && reason.ends_with("after 1 s"), "{reason}");
@@ -152,7 +152,7 @@ fn one_who_dies_leaves_its_last_words() {
 fn nonsense_and_failures_are_named() {
     assert!(failure_of(&Script { load: "echo hello", ..HONEST }).starts_with("it answered `hello`, which is nothing"));
     assert!(failure_of(&Script { load: "echo written", ..HONEST }).starts_with("it answered Written out of turn"));
-    assert_eq!(failure_of(&Script { gradient: "echo failed out of memory", ..HONEST }), "out of memory");
+    assert_eq!(failure_of(&Script { compute: "echo failed out of memory", ..HONEST }), "out of memory");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_wish_to_stop_ends_a_wait() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("expected.txt"), "0 1\n").unwrap();
     let expected = Expected::read(directory.path()).unwrap();
-    let task = Task { directory: directory.path(), expected, weights: 1, terms: 1 };
+    let task = Task { directory: directory.path(), expected, entries: 1, terms: 1 };
     let patience = Patience { limit: Duration::from_secs(600), stop: &|| true };
     let mut contestants = [Script { load: "exec sleep 600", ..HONEST }.contestant("sleeper")];
     let error = hold(&mut contestants, &task, BRIEF, patience).unwrap_err();

@@ -1,10 +1,12 @@
-//! Which entries of a gradient the definition is computed for: a loop over all would take minutes on large problems.
+//! Which entries of a result the definition is computed for: a loop over all would take minutes on large problems.
 //!
-//! Between two channels the gradient is that of a problem of their own, so a few channels of a few groups are picked,
-//! spread evenly and with the first and the last among them, where blocks of channels end and their remainders lie.
+//! The weights between two channels are those of a problem of their own, and so are an image's outputs in one channel, and the
+//! gradients of its inputs; so a few images, groups and channels are picked, spread evenly and with the first and the last among
+//! them, where blocks of channels end and their remainders lie.
 
 use anyhow::Result;
 use convgrad::ConvShape;
+use peers::Pass;
 
 /// About a fifth of a second of the definition's loops.
 const FLOPS: f64 = 2e8;
@@ -12,9 +14,10 @@ const FLOPS: f64 = 2e8;
 /// Entries beyond which writing and reading them takes longer than computing them.
 const ENTRIES: usize = 1 << 16;
 
-/// The groups picked, and the channels picked in each, counted from the group's first.
+/// The images and groups picked, and the channels picked in each group, counted from its first.
 #[derive(Debug, PartialEq)]
 pub struct Sample {
+    pub images: Vec<usize>,
     pub groups: Vec<usize>,
     pub outputs: Vec<usize>,
     pub inputs: Vec<usize>,
@@ -22,30 +25,39 @@ pub struct Sample {
 
 impl Sample {
     /// As many as can be computed without being noticed.
-    pub fn affordable(shape: &ConvShape) -> Sample {
-        Sample::within(shape, FLOPS, ENTRIES)
+    pub fn affordable(pass: Pass, shape: &ConvShape) -> Sample {
+        Sample::within(pass, shape, FLOPS, ENTRIES)
     }
 
-    /// As many as stay within both limits, but no fewer than two groups, and two channels of each operand, of those
-    /// there are.
-    pub fn within(shape: &ConvShape, flops: f64, entries: usize) -> Sample {
-        let totals = [shape.groups(), shape.group_out_channels(), shape.group_in_channels()];
+    /// As many as stay within both limits, but no fewer than two of each that the entries are told apart by, of those there are.
+    pub fn within(pass: Pass, shape: &ConvShape, flops: f64, entries: usize) -> Sample {
+        let totals = [shape.batch(), shape.groups(), shape.group_out_channels(), shape.group_in_channels()];
+        let [_, _, outputs, inputs] = totals;
+        // What each entry is summed over is taken whole.
+        let (summed, positions) = match pass {
+            Pass::Wgrad => (0, shape.taps()),
+            Pass::Forward => (3, shape.output_positions()),
+            Pass::Dgrad => (2, shape.axes().map(|axis| axis.input).iter().product()),
+        };
+        let flops_of_all = shape.flops() / (shape.batch() * shape.groups() * outputs * inputs) as f64;
         let mut counts = totals;
         loop {
-            let taps = counts.iter().product::<usize>() * shape.taps();
-            let fits = taps <= entries && 2.0 * taps as f64 * shape.terms() as f64 <= flops;
-            match counts.iter_mut().max() {
-                Some(largest) if !fits && *largest > 2 => *largest = largest.div_ceil(2),
+            let planes: usize = (0..4).filter(|&i| i != summed).map(|i| counts[i]).product();
+            let products = counts.iter().map(|&count| count as f64).product::<f64>() * flops_of_all;
+            let fits = planes * positions <= entries && products <= flops;
+            let largest = (0..4).filter(|&i| i != summed).max_by_key(|&i| counts[i]);
+            match largest {
+                Some(largest) if !fits && counts[largest] > 2 => counts[largest] = counts[largest].div_ceil(2),
                 _ => break,
             }
         }
-        let [groups, outputs, inputs] = [0, 1, 2].map(|i| spread(totals[i], counts[i]));
-        Sample { groups, outputs, inputs }
+        let [images, groups, outputs, inputs] = [0, 1, 2, 3].map(|i| spread(totals[i], counts[i]));
+        Sample { images, groups, outputs, inputs }
     }
 
     /// The problem that the picked channels of one group are.
     pub fn of_one_group(&self, shape: &ConvShape) -> Result<ConvShape> {
-        let mut text = format!("mb{}ic{}oc{}", shape.batch(), self.inputs.len(), self.outputs.len());
+        let mut text = format!("mb{}ic{}oc{}", self.images.len(), self.inputs.len(), self.outputs.len());
         let letters = &["d", "h", "w"][3 - shape.rank()..];
         for (axis, letter) in shape.spatial_axes().iter().zip(letters) {
             let sizes = [axis.input, axis.output, axis.kernel, axis.stride, axis.padding, axis.dilation - 1];
@@ -78,12 +90,15 @@ mod tests {
     fn small_problems_are_whole_and_large_ones_within_the_limits() {
         let sample = |text: &str| {
             let shape: ConvShape = text.parse().unwrap();
-            let sample = Sample::affordable(&shape);
+            let sample = Sample::affordable(Pass::Wgrad, &shape);
             let part = sample.of_one_group(&shape).unwrap();
             (shape, sample.groups.len() as f64 * part.flops(), sample)
         };
         let (_, _, small) = sample("mb2g2ic8ih9oc6kh3");
-        assert_eq!(small, Sample { groups: vec![0, 1], outputs: vec![0, 1, 2], inputs: vec![0, 1, 2, 3] });
+        assert_eq!(
+            small,
+            Sample { images: vec![0, 1], groups: vec![0, 1], outputs: vec![0, 1, 2], inputs: vec![0, 1, 2, 3] }
+        );
         let depthwise = r#"mb8g512ic512ih14oc512kh3ph1"#;
         for large in ["mb8ic512ih7oc512kh3ph1", depthwise, "mb8ic3ih224oc64oh112kh7sh2ph3", "mb8ic512ih28oc1024kh1"] {
             let (shape, flops, sample) = sample(large);
@@ -100,7 +115,7 @@ mod tests {
             ["mb2g2ic8ih9iw7oc6kh3kw5sh2sw1ph1pw2dh1dw0", "mb1ic2iw9oc2ow5kw3sw2pw1", "mb1ic2id4ih5iw6oc2kd1kh2kw3"]
         {
             let shape: ConvShape = text.parse().unwrap();
-            let part = Sample::affordable(&shape).of_one_group(&shape).unwrap();
+            let part = Sample::affordable(Pass::Wgrad, &shape).of_one_group(&shape).unwrap();
             assert_eq!((part.axes(), part.batch(), part.groups()), (shape.axes(), shape.batch(), 1));
         }
     }

@@ -13,8 +13,8 @@
 mod product;
 mod unfold;
 
-use anyhow::Result;
-use peers::{Computation, Layout, Problem, Shape};
+use anyhow::{Result, ensure};
+use peers::{Computation, Layout, Pass, Problem, Shape};
 use product::{Matrix, accumulate_product};
 use std::process::ExitCode;
 
@@ -26,22 +26,23 @@ struct Im2colGemm {
 }
 
 impl Im2colGemm {
-    fn load(problem: Problem) -> Im2colGemm {
+    fn load(problem: Problem) -> Result<Im2colGemm> {
+        ensure!(problem.pass == Pass::Wgrad, "is written for the weight gradient alone");
         let shape = &problem.shape;
         let unfolded = shape.group_in_channels() * shape.taps() * shape.output_positions();
         let plain =
             shape.taps() == 1 && shape.axes.iter().all(|a| a.stride == 1 && a.input == a.output && a.padding == 0);
-        Im2colGemm {
+        Ok(Im2colGemm {
             columns: vec![0.0; if plain { 0 } else { unfolded }],
             gradient: vec![0.0; shape.weights_len()],
             problem,
-        }
+        })
     }
 }
 
 impl Computation for Im2colGemm {
     fn run(&mut self) -> Result<()> {
-        let Problem { shape, input, delta } = &self.problem;
+        let Problem { shape, input, delta, .. } = &self.problem;
         let images = input.chunks(input.len() / shape.batch).zip(delta.chunks(delta.len() / shape.batch));
         for (n, (image, delta)) in images.enumerate() {
             let gradients = self.gradient.chunks_mut(shape.weights_len() / shape.groups);
@@ -56,7 +57,7 @@ impl Computation for Im2colGemm {
         Ok(())
     }
 
-    fn gradient(&self) -> Result<Vec<f32>> {
+    fn result(&self) -> Result<Vec<f32>> {
         let shape = &self.problem.shape;
         let (inputs, taps) = (shape.group_in_channels(), shape.taps());
         Ok(match shape.layout {
@@ -113,7 +114,7 @@ fn channels_last<'a>(
 }
 
 fn main() -> ExitCode {
-    peers::serve(&peers::version_of("gemm"), |problem| Ok(Box::new(Im2colGemm::load(problem))))
+    peers::serve(&peers::version_of("gemm"), |problem| Ok(Box::new(Im2colGemm::load(problem)?)))
 }
 
 #[cfg(all(test, feature = "ours"))]
@@ -151,12 +152,13 @@ mod tests {
                         Update::overwrite(),
                     )
                     .unwrap();
-                let problem = Problem { shape: Shape::of(&shape, layout), input: input.clone(), delta: delta.clone() };
-                let mut yardstick = Im2colGemm::load(problem);
+                let (input, weights, delta) = (input.clone(), vec![], delta.clone());
+                let problem = Problem { pass: Pass::Wgrad, shape: Shape::of(&shape, layout), input, weights, delta };
+                let mut yardstick = Im2colGemm::load(problem).unwrap();
                 // Twice, since the first call leaves its columns and gradient behind.
                 for _ in 0..2 {
                     yardstick.run().unwrap();
-                    assert_eq!(yardstick.gradient().unwrap(), expected, "{shape} in {layout:?}");
+                    assert_eq!(yardstick.result().unwrap(), expected, "{shape} in {layout:?}");
                 }
             }
         }
