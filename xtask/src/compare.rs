@@ -146,6 +146,7 @@ fn compare(repository: &Path, options: &Options, runner: &Runner) -> Result<Exit
         head: head.hash.clone(),
         rustc,
         cores: std::thread::available_parallelism()?.get(),
+        pass: manner.pass.clone(),
         layout: manner.layout.clone(),
         dtype: manner.dtype.clone(),
         min_time: manner.min_time,

@@ -59,7 +59,7 @@ fn expected(problem: &Problem, shape: &ConvShape, sample: &Sample) -> Result<Vec
     let Problem { pass, shape: Shape { layout, .. }, input, weights, delta } = problem;
     let part = sample.of_one_group(shape)?;
     let dims = problem.pass.result_dims(&problem.shape);
-    let positions: usize = dims[2..].iter().product();
+    let (columns, positions) = (dims[1], dims[2..].iter().product::<usize>());
     let part_dims = pass.result_dims(&Shape::of(&part, Layout::Nchw));
     let mut result = vec![f64::NAN; part_dims.iter().product()];
     let mut entries = Vec::new();
@@ -90,7 +90,7 @@ fn expected(problem: &Problem, shape: &ConvShape, sample: &Sample) -> Result<Vec
                 (&sample.images, &inputs)
             }
         };
-        let planes = firsts.iter().flat_map(|first| seconds.iter().map(move |second| first * dims[1] + second));
+        let planes = firsts.iter().flat_map(|first| seconds.iter().map(move |second| first * columns + second));
         for (plane, values) in planes.zip(result.chunks(positions)) {
             entries.extend((plane * positions..).zip(values.iter().copied()));
         }
