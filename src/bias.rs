@@ -15,7 +15,11 @@
 //!    stops growing at 2^24 equal terms. The halving tree grows its error with the logarithm of the number of terms.
 //! 2. *A block of channels at once.* With channels innermost in memory a block of them is one vector, and every cache
 //!    line is read once.
-//! 3. *The tree is the parallel split.* Both halves of a large node may run on different threads; the tree depends on
+//! 3. *Otherwise one channel after the other*, each by its whole tree, so that memory is read in stretches as long as a
+//!    plane. Leaf by leaf through a block of planes, the processor fetches little ahead. After the weight gradient of
+//!    the same layer this takes 0.57 of that time for 64 planes of 112x112 or 256 of 56x56 and a batch of 8, 0.7 for 64
+//!    of 56x56, 0.55 for 512 of 28x28, and as long for 256 of 14x14, which stay in a cache (Zen 5, one thread).
+//! 4. *The tree is the parallel split.* Both halves of a large node may run on different threads; the tree depends on
 //!    the number of terms only, so threads do not change a bit, and nothing is allocated.
 
 use crate::element::Element;
@@ -49,7 +53,7 @@ pub(crate) fn bias_gradient<T: Element>(problem: BiasGradient<'_, T>) {
         let flops = channels.len() as f64 * shape.terms() as f64 * ELEMENT_FLOPS;
         for_each_chunk(sums, 1, flops, |block, sums| {
             let begin = first + block * CHANNELS;
-            sums[0] = terms.pairwise(begin..channels.end.min(begin + CHANNELS), 0..shape.terms());
+            sums[0] = terms.block(begin..channels.end.min(begin + CHANNELS), 0..shape.terms());
         });
         for (oc, &sum) in channels.zip(sums.as_flattened()) {
             update.apply(gradient.at_mut([oc, 0, 0, 0, 0]), sum);
@@ -82,6 +86,25 @@ impl<'a, T: Element> Terms<'a, T> {
         Terms { delta, runs: Runs::new([(n, sn), (d, sd), (h, sh), (w, sw)]) }
     }
 
+    /// The sums over a range of terms for a range of at most `CHANNELS` channels, each by the same tree.
+    fn block(&self, channels: Range<usize>, terms: Range<usize>) -> [T::Acc; CHANNELS] {
+        if self.channels_are_neighbours() {
+            return self.pairwise(channels, terms);
+        }
+        let mut sums = [T::Acc::default(); CHANNELS];
+        let flops = (terms.len() * channels.len()) as f64 * ELEMENT_FLOPS;
+        for_each_chunk(&mut sums[..channels.len()], 1, flops, |index, sum| {
+            let channel = channels.start + index;
+            sum[0] = self.pairwise(channel..channel + 1, terms.clone())[0];
+        });
+        sums
+    }
+
+    /// Whether channels lie side by side, and not positions.
+    fn channels_are_neighbours(&self) -> bool {
+        self.delta.strides5()[1] == 1 && self.runs.stride() != 1
+    }
+
     /// The sums over a range of terms for a range of at most `CHANNELS` channels.
     fn pairwise(&self, channels: Range<usize>, terms: Range<usize>) -> [T::Acc; CHANNELS] {
         if terms.len() <= LEAF {
@@ -103,7 +126,7 @@ impl<'a, T: Element> Terms<'a, T> {
     fn leaf(&self, channels: Range<usize>, terms: Range<usize>) -> [T::Acc; CHANNELS] {
         let mut sums = [T::Acc::default(); CHANNELS];
         let (data, stride) = (self.delta.data(), self.runs.stride());
-        if self.delta.strides5()[1] == 1 && stride != 1 {
+        if self.channels_are_neighbours() {
             let first = self.delta.index([0, channels.start, 0, 0, 0]);
             self.runs.for_each(terms, |offset, len| {
                 for i in 0..len as isize {
