@@ -30,12 +30,13 @@ pub const GRID: Ink = ink(0xDDE2E7, 0x2B323B);
 pub const ON_SERIES: Ink = ink(0xFFFFFE, 0x0D1116);
 
 /// Our backends, in the registry's order.
-pub const BACKENDS: [Ink; 5] = [
+pub const BACKENDS: [Ink; 6] = [
     ink(0x0072B2, 0x58A6E8),
     ink(0xB05F00, 0xF0A532),
     ink(0x00805C, 0x2BC298),
     ink(0xA0458A, 0xE08DC4),
     ink(0x4B5563, 0xAEB8C4),
+    ink(0x8C3B2A, 0xE8937F),
 ];
 
 /// Libraries beside them.
@@ -71,7 +72,7 @@ const fn same(code: u32) -> Ink {
 
 /// The colour of a contestant by its place among its kind.
 pub fn contestant(place: usize, is_library: bool) -> Ink {
-    let inks = if is_library { LIBRARIES } else { BACKENDS };
+    let inks: &[Ink] = if is_library { &LIBRARIES } else { &BACKENDS };
     inks[place % inks.len()]
 }
 

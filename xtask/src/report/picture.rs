@@ -173,10 +173,11 @@ enum Form {
     Triangle,
     Diamond,
     Cross,
+    Plus,
     Bar,
 }
 
-const FORMS: [Form; 5] = [Form::Disc, Form::Square, Form::Triangle, Form::Diamond, Form::Cross];
+const FORMS: [Form; 6] = [Form::Disc, Form::Square, Form::Triangle, Form::Diamond, Form::Cross, Form::Plus];
 
 impl Mark {
     /// A point's mark for a contestant, by its place among those of a picture of its kind.
@@ -205,6 +206,10 @@ impl Mark {
             Form::Cross => {
                 canvas.line((x - 4, y - 4), (x + 4, y + 4), self.ink, 2)?;
                 canvas.line((x - 4, y + 4), (x + 4, y - 4), self.ink, 2)?;
+            }
+            Form::Plus => {
+                canvas.line((x - 5, y), (x + 5, y), self.ink, 2)?;
+                canvas.line((x, y - 5), (x, y + 5), self.ink, 2)?;
             }
             Form::Bar => canvas.rectangle((x - 6, y - 5), (x + 8, y + 5), self.ink)?,
         }

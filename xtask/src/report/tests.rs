@@ -129,6 +129,15 @@ fn marks_are_told_apart_and_summaries_counted() {
     assert!(readme.contains("](docs/roofline.svg)") && readme.contains("](docs/layers.svg)"));
 }
 
+#[test]
+fn no_two_backends_share_a_mark() {
+    let count = convgrad::backends::<f32>().len();
+    let marks: Vec<_> = (0..count).map(|place| picture::Mark::point(place, false)).collect();
+    for (i, mark) in marks.iter().enumerate() {
+        assert!(!marks[i + 1..].contains(mark), "{mark:?} stands for two");
+    }
+}
+
 /// A record of the fixture that was timed.
 fn record() -> Record {
     fixture::records().into_iter().find(|record| record.implementation == "direct").unwrap()
