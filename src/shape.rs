@@ -190,10 +190,11 @@ impl ConvShape {
         ConvShape { in_channels: self.out_channels, out_channels: self.in_channels, axes, ..*self }
     }
 
-    /// A number that tells most shapes apart: sums of the sizes that differ between the layers of a network, one after the other
-    /// multiplied by 31.
+    /// A number that tells most shapes apart: the sum of the sizes that differ between the layers of a network, each times a
+    /// power of 31. As a sum of products, and not one multiplied again and again, it takes no longer than a few of them.
     #[inline]
     pub(crate) fn digest(&self) -> u64 {
+        const POWERS: [u64; 9] = [31u64.pow(8), 31u64.pow(7), 31u64.pow(6), 31u64.pow(5), 31u64.pow(4), 29_791, 961, 31, 1];
         let [depth, height, width] = &self.axes;
         let sizes = [
             self.batch,
@@ -206,7 +207,8 @@ impl ConvShape {
             width.kernel,
             width.stride,
         ];
-        sizes.into_iter().fold(0, |mixed: u64, size| mixed.wrapping_mul(31).wrapping_add(size as u64))
+        let products = sizes.into_iter().zip(POWERS).map(|(size, power)| power.wrapping_mul(size as u64));
+        products.fold(0, u64::wrapping_add)
     }
 
     /// Terms of the sum behind one entry of the weight gradient, padding counted: batch times output positions.

@@ -11,14 +11,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Choices a thread remembers, some fifty kilobytes: the layers of a large network, three passes of each.
 const SLOTS: usize = 256;
 
-/// A chooser's number, the operation and the shape.
-type Key = (u64, Op, ConvShape);
-
-/// A choice with its key: the backend's place in the chooser's list, or none.
-type Slot = Option<(Key, Option<usize>)>;
+/// A choice, and what it was made for.
+#[derive(Clone, Copy)]
+struct Choice {
+    /// The chooser's number.
+    id: u64,
+    op: Op,
+    shape: ConvShape,
+    /// The backend's place in the chooser's list, or none.
+    index: Option<usize>,
+}
 
 thread_local! {
-    static CHOICES: RefCell<[Slot; SLOTS]> = const { RefCell::new([None; SLOTS]) };
+    static CHOICES: RefCell<[Option<Choice>; SLOTS]> = const { RefCell::new([None; SLOTS]) };
 }
 
 /// A number that no chooser has.
@@ -30,20 +35,19 @@ pub(super) fn new_id() -> u64 {
 /// The choice of a chooser, made now if it is not remembered.
 #[inline]
 pub(super) fn choice(id: u64, op: Op, shape: &ConvShape, make: impl FnOnce() -> Option<usize>) -> Option<usize> {
-    let key = (id, op, *shape);
     let slot = slot(id, op, shape);
     let known = CHOICES.try_with(|choices| match &choices.borrow()[slot] {
-        Some((known, choice)) if *known == key => Some(*choice),
+        Some(choice) if choice.id == id && choice.op == op && choice.shape == *shape => Some(choice.index),
         _ => None,
     });
-    if let Ok(Some(choice)) = known {
-        return choice;
+    if let Ok(Some(index)) = known {
+        return index;
     }
     // Not while the choices are borrowed: measuring may come back here.
-    let choice = make();
+    let index = make();
     // A thread that is ending remembers nothing.
-    let _ = CHOICES.try_with(|choices| choices.borrow_mut()[slot] = Some((key, choice)));
-    choice
+    let _ = CHOICES.try_with(|choices| choices.borrow_mut()[slot] = Some(Choice { id, op, shape: *shape, index }));
+    index
 }
 
 /// Where a choice is remembered, in place of another that has the same slot.
