@@ -41,15 +41,19 @@ impl Default for Cost {
 }
 
 impl Cost {
-    /// Of problems that are computed one after the other.
+    /// Of problems that are computed one after the other, each by a kernel: the one that has most to do stands for all.
     pub(crate) fn sum(costs: impl Iterator<Item = Cost>) -> Cost {
-        costs.fold(Cost::default(), |sum, cost| Cost {
-            flops: sum.flops + cost.flops,
-            bytes: sum.bytes + cost.bytes,
-            loops: sum.loops + cost.loops,
-            tasks: sum.tasks.max(cost.tasks),
-            kernel: cost.kernel,
-        })
+        let (mut sum, mut most) = (Cost::default(), 0.0);
+        for Cost { flops, bytes, loops, tasks, kernel } in costs {
+            if flops >= most {
+                (sum.kernel, most) = (kernel, flops);
+            }
+            sum.flops += flops;
+            sum.bytes += bytes;
+            sum.loops += loops;
+            sum.tasks = sum.tasks.max(tasks);
+        }
+        sum
     }
 }
 

@@ -194,7 +194,8 @@ impl ConvShape {
     /// power of 31. As a sum of products, and not one multiplied again and again, it takes no longer than a few of them.
     #[inline]
     pub(crate) fn digest(&self) -> u64 {
-        const POWERS: [u64; 9] = [31u64.pow(8), 31u64.pow(7), 31u64.pow(6), 31u64.pow(5), 31u64.pow(4), 29_791, 961, 31, 1];
+        const POWERS: [u64; 9] =
+            [31u64.pow(8), 31u64.pow(7), 31u64.pow(6), 31u64.pow(5), 31u64.pow(4), 29_791, 961, 31, 1];
         let [depth, height, width] = &self.axes;
         let sizes = [
             self.batch,
@@ -226,6 +227,13 @@ impl ConvShape {
     /// The same number for every algorithm, so that rates compare.
     pub fn flops(&self) -> f64 {
         2.0 * self.terms() as f64 * self.weights_len() as f64
+    }
+
+    /// The [`flops`](Self::flops) that are left without the taps that meet the padding, the same for every pass; where there are
+    /// more than 64 taps, an estimate.
+    pub(crate) fn met_flops(&self) -> f64 {
+        let met = self.axes.iter().map(|axis| axis.meetings().0).product::<f64>();
+        2.0 * self.batch as f64 * self.out_channels as f64 * self.group_in_channels() as f64 * met
     }
 
     /// Dimensions `[batch, in_channels, spatial..]` of the layer's input.

@@ -52,9 +52,8 @@ use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;
 use crate::problem::{Problem, WeightGradient};
-use crate::shape::ConvShape;
+use crate::shape::{Axis, ConvShape};
 use crate::simd::Isa;
-use forward::ForwardPlan;
 use plan::{Kernel, Plan};
 
 /// SIMD kernels on one instruction set.
@@ -97,6 +96,20 @@ fn run<T: Element>(kernel: &Kernel, problem: WeightGradient<'_, T>, isa: Isa, sc
     }
 }
 
+/// Lines that are copied or written one after the other, however short: rows of the input and of the output, or planes where
+/// one lies as the other does, and of the weights the taps of each pair of channels.
+fn lines(shape: &ConvShape) -> f64 {
+    let lie_alike = |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.padding == 0;
+    let rows = |size: fn(&Axis) -> usize| shape.axes()[..2].iter().map(|axis| size(axis) as f64).product::<f64>();
+    let [of_input, of_output] = if shape.axes().iter().all(lie_alike) {
+        [1.0, 1.0]
+    } else {
+        [rows(|axis| axis.input), rows(|axis| axis.output)]
+    };
+    let [ins, outs] = [shape.in_channels(), shape.out_channels()].map(|channels| channels as f64);
+    shape.batch() as f64 * (ins * of_input + outs * of_output) + outs * shape.group_in_channels() as f64
+}
+
 impl<T: Element> Backend<T> for Direct {
     fn name(&self) -> &'static str {
         "direct"
@@ -123,29 +136,23 @@ impl<T: Element> Backend<T> for Direct {
     }
 
     fn cost(&self, op: Op, shape: &ConvShape) -> Cost {
-        if op == Op::InputGradient {
-            return Cost::sum(phase_shapes(shape).map(|phase| Backend::<T>::cost(self, Op::Forward, &phase)));
-        }
         let operands = |dims: Vec<usize>| dims.iter().product::<usize>() as f64;
         let delta = operands(shape.output_dims());
-        let (flops, elements, tasks, kernel) = match op {
-            // Operands are read once and packed: written once and read once more.
+        match op {
             Op::WeightGradient => {
                 let plan = self.recall::<T>(shape);
                 // Two multiply-adds of a vector a cycle.
                 let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
+                // Operands are read once and packed: written once and read once more.
                 let elements = 3.0 * (delta + operands(shape.input_dims())) + shape.weights_len() as f64;
-                (flops, elements, plan.tasks(shape), plan.name())
+                let loops = if plain::suits(shape) { 0.0 } else { lines(shape) };
+                let bytes = elements * size_of::<T>() as f64;
+                Cost { flops, bytes, loops, tasks: plan.tasks(shape), kernel: plan.name() }
             }
-            Op::Forward => {
-                let plan = ForwardPlan::new(shape, self.isa.registers::<T::Acc>());
-                let flops = 4.0 * self.isa.registers::<T::Acc>().lanes as f64 * plan.cycles(shape);
-                let elements = 3.0 * (operands(shape.input_dims()) + shape.weights_len() as f64) + delta;
-                (flops, elements, plan.tasks(), forward::kernel_name::<T>(shape, self.isa))
-            }
-            Op::BiasGradient | Op::InputGradient => (delta, delta, 1, ""),
-        };
-        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel }
+            Op::BiasGradient => Cost { flops: delta, bytes: delta * size_of::<T>() as f64, ..Cost::default() },
+            Op::Forward => forward::cost::<T>(shape, self.isa),
+            Op::InputGradient => Cost::sum(phase_shapes(shape).map(|phase| forward::cost::<T>(&phase, self.isa))),
+        }
     }
 
     /// A product is rounded once itself where multiply-adds are not fused, then takes part in the additions of its kernel's

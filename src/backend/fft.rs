@@ -109,7 +109,8 @@ impl<T: Element> Backend<T> for Fft {
             Some(plan) => (plan.flops(), plan.elements(shape, delta, input), plan.jobs.saturating_mul(plan.parts)),
             None => (delta, delta, 1),
         };
-        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: 0.0, tasks, kernel: "" }
+        // Elements of the operands are taken one by one.
+        Cost { flops, bytes: elements * size_of::<T>() as f64, loops: delta + input, tasks, kernel: "" }
     }
 
     /// Let `D` and `X` be the spectra of a pair of sheets, `d` and `x` what they are of, `N` their points. By Parseval's theorem

@@ -102,9 +102,11 @@ impl<T: Element> Backend<T> for Im2col {
         } else {
             0.0
         };
-        // Lines of taps that meet nothing but padding are filled with zeros, many at a time.
-        let meeting = shape.axes().iter().map(|axis| axis.meetings().1 / axis.kernel as f64).product::<f64>();
-        let lines = if in_place { 0.0 } else { meeting * unfolded / shape.axes()[2].output as f64 };
+        // Lines of outputs, or where the channels of an input position lie side by side, as those of single ones do, of channels.
+        // Those that meet nothing but padding are filled with zeros, one as the other.
+        let are_channels = shape.group_in_channels() > 1 && shape.axes().iter().all(|axis| axis.input == 1);
+        let line = if are_channels { shape.group_in_channels() } else { shape.axes()[2].output };
+        let lines = if in_place { 0.0 } else { unfolded / line as f64 };
         let tiles = products / 64.0 * pieces.count() as f64;
         let copied = if in_place { 0.0 } else { unfolded } + if delta_lines > 0.0 { outputs } else { 0.0 };
         let rows = tiled(shape.group_out_channels()) * blocking.row_blocks as f64 + tiled(blocking.all_rows);

@@ -56,8 +56,16 @@ impl<T: Element> Backend<T> for Naive {
                 let images = 0.5 * shape.batch() as f64 + 2.0;
                 (2.0 * lines * widths, lines * columns + shape.weights_len() as f64 * images)
             }
-            Op::Forward => (shape.flops(), outputs),
-            Op::InputGradient => (shape.flops(), shape.flops() / 2.0),
+            // Every tap is visited, and multiplied where it meets something: a visit takes an eighth of what an output takes
+            // beside.
+            Op::Forward => (shape.met_flops(), outputs + shape.flops() / 16.0),
+            // A visit that meets an output begins a loop over its channels.
+            Op::InputGradient => {
+                let inputs = shape.axes().iter().map(|axis| axis.input as f64).product::<f64>();
+                let visits = shape.batch() as f64 * shape.in_channels() as f64 * inputs * shape.taps() as f64;
+                let loops = shape.met_flops() / (2.0 * shape.group_out_channels() as f64);
+                (shape.met_flops(), visits + loops)
+            }
         };
         let kernel = if op == Op::WeightGradient { "" } else { op.name() };
         Cost { flops, bytes: flops * size_of::<T>() as f64, loops, tasks: 1, kernel }

@@ -14,6 +14,8 @@ mod shifts_plan;
 mod weights;
 mod write;
 
+use super::lines;
+use crate::backend::Cost;
 use crate::correlation::Correlation;
 use crate::element::Element;
 use crate::shape::ConvShape;
@@ -97,6 +99,30 @@ impl Positions {
 /// The kernel of a shape.
 pub(super) fn kernel_name<T: Element>(shape: &ConvShape, isa: Isa) -> &'static str {
     if plain::suits(shape) { "forward plain" } else { ForwardPlan::new(shape, isa.registers::<T::Acc>()).name() }
+}
+
+/// What a forward pass costs.
+pub(super) fn cost<T: Element>(shape: &ConvShape, isa: Isa) -> Cost {
+    let elements = |dims: Vec<usize>| dims.iter().map(|&size| size as f64).product::<f64>();
+    let (input, output) = (elements(shape.input_dims()), elements(shape.output_dims()));
+    let weights = shape.weights_len() as f64;
+    // Input and weights are read once and packed: written once and read once more.
+    let bytes = (3.0 * (input + weights) + output) * size_of::<T>() as f64;
+    if plain::suits(shape) {
+        // Each input channel of an output is a loop.
+        let loops = output * (1 + shape.group_in_channels()) as f64;
+        return Cost { flops: shape.met_flops(), bytes, loops, tasks: 1, kernel: "forward plain" };
+    }
+    let registers = isa.registers::<T::Acc>();
+    let plan = ForwardPlan::new(shape, registers);
+    // Two multiply-adds of a vector a cycle.
+    let flops = 4.0 * registers.lanes as f64 * plan.cycles(shape);
+    let of_weights = match &plan.positions {
+        // Every weight begins a loop over the positions of an image.
+        Some(Positions::Shifts(_)) => shape.batch() as f64 * weights,
+        _ => 0.0,
+    };
+    Cost { flops, bytes, loops: lines(shape) + of_weights, tasks: plan.tasks(), kernel: plan.name() }
 }
 
 /// Elements of scratch.
