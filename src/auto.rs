@@ -54,7 +54,6 @@ use crate::simd::Isa;
 use crate::tensor::Layout;
 use limits::Limits;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 /// Where a choice comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,7 +206,7 @@ impl<T: Element> Auto<T> {
     /// The candidates, and the one chosen by the rule.
     fn decide(&self, op: Op, shape: &ConvShape, limits: &Limits) -> (Vec<Candidate>, Option<(usize, Rule)>) {
         let mut candidates: Vec<_> = self.backends.iter().map(|b| self.candidate(&**b, op, shape, limits)).collect();
-        let Some((estimated, shortest)) = fastest(&candidates, |candidate| candidate.handicapped_ms()) else {
+        let Some((estimated, _)) = fastest(&candidates, |candidate| candidate.handicapped_ms()) else {
             return (candidates, None);
         };
         if candidates.iter().filter(|candidate| candidate.refusal.is_none()).count() == 1 {
@@ -226,13 +225,16 @@ impl<T: Element> Auto<T> {
         for candidate in &mut candidates {
             candidate.measured_ms = self.wisdom().milliseconds(&key, candidate.backend);
         }
-        let plausible = |candidate: &Candidate| tune::is_plausible(candidate, shortest);
-        let is_known = candidates.iter().filter(|c| plausible(c)).all(|c| c.measured_ms.is_some());
         let mut rule = Rule::Remembered;
-        if let (false, Some(budget)) = (is_known, budget) {
-            rule = Rule::Measured;
-            if !self.measure(op, &key, shape, &mut candidates, shortest, &budget) {
+        if let Some(budget) = budget {
+            let plausible = tune::plausible(&candidates);
+            let is_unknown = |&index: &usize| candidates[index].measured_ms.is_none();
+            let timed = tune::affordable(&candidates, &plausible, &budget);
+            if plausible.iter().any(is_unknown) && timed.len() < plausible.len().min(2) {
                 rule = Rule::BudgetSpent;
+            } else if timed.iter().any(is_unknown) {
+                let is_measured = self.measure(op, &key, shape, &mut candidates, timed, &budget);
+                rule = if is_measured { Rule::Measured } else { Rule::BudgetSpent };
             }
         }
         let choice = match (rule, fastest(&candidates, |candidate| candidate.measured_ms)) {
@@ -243,23 +245,19 @@ impl<T: Element> Auto<T> {
         (candidates, Some(choice))
     }
 
-    /// Times the plausible candidates and remembers it, if the budget allows.
+    /// Times some candidates and remembers it, if the budget allows.
     fn measure(
         &self,
         op: Op,
         key: &WisdomKey,
         shape: &ConvShape,
         candidates: &mut [Candidate],
-        shortest: f64,
+        timed: &[usize],
         budget: &Budget,
     ) -> bool {
-        let plausible: Vec<usize> =
-            (0..candidates.len()).filter(|&i| tune::is_plausible(&candidates[i], shortest)).collect();
-        let backends: Vec<&dyn Backend<T>> = plausible.iter().map(|&i| &*self.backends[i]).collect();
-        let predicted: f64 = plausible.iter().filter_map(|&i| candidates[i].predicted_ms).sum();
-        let predicted = Duration::try_from_secs_f64(predicted / 1e3).unwrap_or(Duration::MAX);
-        let times = tune::milliseconds(op, shape, self.layout, self.threads, &backends, predicted, budget);
-        for (&index, &ms) in plausible.iter().zip(times.iter().flatten()) {
+        let backends: Vec<&dyn Backend<T>> = timed.iter().map(|&i| &*self.backends[i]).collect();
+        let times = tune::milliseconds(op, shape, self.layout, self.threads, &backends, budget);
+        for (&index, &ms) in timed.iter().zip(times.iter().flatten()) {
             candidates[index].measured_ms = Some(ms);
             self.wisdom().insert(key.clone(), candidates[index].backend, ms);
         }

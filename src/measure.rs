@@ -14,6 +14,7 @@ mod peak;
 mod processor;
 mod together;
 
+pub(crate) use backends::contest_of_passes;
 pub use backends::{Temperature, passes};
 pub use bandwidth::{ReadBandwidth, read_bandwidth};
 pub use cache::{Cache, Caches};
@@ -74,6 +75,28 @@ pub fn interleaved<F: FnMut()>(min_time: Duration, calls: &mut [F]) -> Vec<Timin
     runs.into_iter().map(|run| timing(run.samples)).collect()
 }
 
+/// A call whose shortest sample is so many times as long as another's is not going to be the fastest.
+const OUTRUN: f64 = 1.2;
+
+/// The shortest sample of each call, in seconds, where nothing matters but which call is the fastest: one that is outrun takes
+/// no more turns, and what is left of `time` goes to the others.
+///
+/// Every call is run twice at least.
+pub(crate) fn contest<F: FnMut()>(time: Duration, calls: &mut [F]) -> Vec<f64> {
+    let (begin, time) = (Instant::now(), time.as_secs_f64());
+    let mut runs: Vec<Sampling> = calls.iter_mut().map(|call| Sampling::warm_up(call, time)).collect();
+    let turn = time / (ROUNDS * runs.len() as f64);
+    loop {
+        let shortest = runs.iter().map(Sampling::best).fold(f64::INFINITY, f64::min);
+        let mut leaders: Vec<_> =
+            runs.iter_mut().zip(calls.iter_mut()).filter(|(run, _)| run.best() <= OUTRUN * shortest).collect();
+        if leaders.len() < 2 || begin.elapsed().as_secs_f64() >= time {
+            return runs.iter().map(Sampling::best).collect();
+        }
+        leaders.iter_mut().for_each(|(run, call)| run.turn(call, turn));
+    }
+}
+
 /// The samples of one call so far.
 struct Sampling {
     /// Calls in a sample.
@@ -93,12 +116,17 @@ impl Sampling {
         loop {
             let elapsed = seconds(call, batch);
             if elapsed >= SAMPLE_SECONDS || batch == u32::MAX {
-                return Sampling { batch, samples: Vec::new(), remaining: min_time };
+                // Warm and long enough, it is the first sample.
+                return Sampling { batch, samples: vec![elapsed / f64::from(batch)], remaining: min_time - elapsed };
             }
             // Aims a little beyond, and grows at least twofold, lest a batch just too short be tried forever.
             let aim = f64::from(batch) * (1.2 * SAMPLE_SECONDS / elapsed.max(1e-9)).clamp(2.0, 100.0);
             batch = aim.ceil() as u32;
         }
+    }
+
+    fn best(&self) -> f64 {
+        self.samples.iter().copied().fold(f64::INFINITY, f64::min)
     }
 
     fn turn(&mut self, call: &mut impl FnMut(), length: f64) {
@@ -133,6 +161,7 @@ fn timing(mut samples: Vec<f64>) -> Timing {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::sleep;
 
     #[test]
@@ -172,6 +201,38 @@ mod tests {
         assert_eq!(runs, 1);
         assert_eq!(timings[0].samples, 1);
         assert!(timings[0].best >= 0.002);
+    }
+
+    #[test]
+    fn a_contest_is_between_the_leaders() {
+        let nap = |runs: &'static AtomicUsize, millis| {
+            move || {
+                runs.fetch_add(1, Ordering::Relaxed);
+                sleep(Duration::from_millis(millis));
+            }
+        };
+        static RUNS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+        let mut calls: Vec<Box<dyn FnMut()>> =
+            vec![Box::new(nap(&RUNS[0], 1)), Box::new(nap(&RUNS[1], 40)), Box::new(nap(&RUNS[2], 1))];
+        let times = contest(Duration::from_millis(400), &mut calls);
+        let [first, outrun, last] = RUNS.each_ref().map(|runs| runs.load(Ordering::Relaxed));
+        // Twenty times as long as the others even where the machine stalls now and then.
+        assert_eq!(outrun, 2);
+        assert!(first > 2 && last > 2, "{first} and {last} runs");
+        assert!(times[0] < times[1] && times[2] < times[1], "{times:?}");
+    }
+
+    #[test]
+    fn a_contest_without_time_runs_each_call_twice() {
+        let mut runs = 0;
+        contest(
+            Duration::from_nanos(1),
+            &mut [|| {
+                runs += 1;
+                sleep(Duration::from_millis(1));
+            }],
+        );
+        assert!((1..=2).contains(&runs), "{runs}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Backends timed beside each other on the same problem.
 
-use super::{Timing, interleaved, interleaved_cold};
+use super::{Timing, contest, interleaved, interleaved_cold};
 use crate::backend::Backend;
 use crate::element::Element;
 use crate::error::Error;
@@ -8,7 +8,7 @@ use crate::op::Op;
 use crate::problem::{BiasGradient, Forward, InputGradient, Problem, Update, WeightGradient};
 use crate::shape::{ConvShape, saturating_product};
 use crate::tensor::{Layout, View, ViewMut};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whether a call finds its data in the caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +48,36 @@ pub fn passes<T: Element>(
     min_time: Duration,
     temperature: Temperature,
 ) -> Result<Vec<Timing>, Error> {
+    with_calls(op, shape, layout, backends, |calls| match temperature {
+        Temperature::Warm => interleaved(min_time, calls),
+        Temperature::Cold => interleaved_cold(min_time, calls),
+    })
+}
+
+/// The shortest time of each backend in seconds, where nothing matters but which is the fastest: measuring, which begins now and
+/// takes `time`, is for those that may be.
+///
+/// # Errors
+/// As [`passes`].
+pub(crate) fn contest_of_passes<T: Element>(
+    op: Op,
+    shape: &ConvShape,
+    layout: Layout,
+    backends: &[&dyn Backend<T>],
+    time: Duration,
+) -> Result<Vec<f64>, Error> {
+    let begin = Instant::now();
+    with_calls(op, shape, layout, backends, |calls| contest(time.saturating_sub(begin.elapsed()), calls))
+}
+
+/// What `measure` makes of the calls of each backend, on operands of their own.
+fn with_calls<T: Element, R>(
+    op: Op,
+    shape: &ConvShape,
+    layout: Layout,
+    backends: &[&dyn Backend<T>],
+    measure: impl FnOnce(&mut [Box<dyn FnMut() + '_>]) -> R,
+) -> Result<R, Error> {
     for backend in backends {
         backend.supports(op, shape)?;
     }
@@ -71,7 +101,7 @@ pub fn passes<T: Element>(
     let operands = data.iter().zip(&read).map(|(data, &(dims, layout))| View::new(data, dims, layout));
     let operands = operands.collect::<Result<Vec<_>, _>>()?;
     let strides = order.strides(written);
-    let mut calls = Vec::new();
+    let mut calls: Vec<Box<dyn FnMut() + '_>> = Vec::new();
     for &backend in backends {
         let mut result = filled(written.iter().product(), T::default)?;
         let mut scratch = filled(backend.scratch_len(op, shape), T::Acc::default)?;
@@ -95,12 +125,9 @@ pub fn passes<T: Element>(
             backend.execute(problem, &mut scratch)
         };
         // What could be refused was refused above: here are the operands, and scratch of the length asked for.
-        calls.push(move || call().unwrap_or_else(|error| unreachable!("{error}")));
+        calls.push(Box::new(move || call().unwrap_or_else(|error| unreachable!("{error}"))));
     }
-    Ok(match temperature {
-        Temperature::Warm => interleaved(min_time, &mut calls),
-        Temperature::Cold => interleaved_cold(min_time, &mut calls),
-    })
+    Ok(measure(&mut calls))
 }
 
 /// Refuses early what cannot be held all at once: an allocator that promises each part may kill the program over the sum.
