@@ -6,6 +6,7 @@
 
 mod draw;
 mod generated;
+mod measured;
 mod regret;
 mod times;
 mod weights;
@@ -19,9 +20,10 @@ use times::{Times, Use};
 #[derive(clap::Args)]
 #[command(after_help = "\
 EXAMPLES
-  cargo xtask fit --measure     measure anew on this machine, which takes half an hour, and fit
-  cargo xtask fit               fit to the times there are, and write src/auto/fitted.rs
-  cargo xtask fit --check       the regret of the chooser as it is; exit code 1 if its weights are not those of the times")]
+  cargo xtask fit --measure            measure anew on this machine, which takes three quarters of an hour, and fit
+  cargo xtask fit                      fit to the times there are, and write src/auto/fitted.rs
+  cargo xtask fit --check              the regret of the chooser as it is; exit code 1 if its weights are not those of the times
+  cargo xtask fit --check --measured   and that of a chooser that measures, on some shapes, which takes a few minutes")]
 pub struct Options {
     /// Measure the times anew
     #[arg(long, conflicts_with = "check")]
@@ -38,6 +40,10 @@ pub struct Options {
     /// Write nothing; print the regret and compare the weights
     #[arg(long)]
     check: bool,
+
+    /// Have the chooser measure so many of the shapes held out in each setting, and print the regret of what it chooses
+    #[arg(long, value_name = "SHAPES", num_args = 0..=1, default_missing_value = "30")]
+    measured: Option<usize>,
 
     /// Print how far estimates are from times, for each kernel
     #[arg(long)]
@@ -85,8 +91,14 @@ pub fn run(root: &Path, options: &Options) -> Result<ExitCode> {
             regret::print(name, regrets.iter().filter(|regret| regret.purpose == purpose));
         }
     }
+    let measured = options.measured.map(|count| measured::regrets(root, &times, count)).transpose()?;
+    if let Some(measured) = &measured {
+        println!("held-out, measured now");
+        regret::print("the chooser that measures", measured.iter());
+    }
     if let Some(percent) = options.worst {
-        regrets.last().into_iter().for_each(|(_, regrets)| regret::print_worst(regrets, percent / 100.0));
+        let lists = regrets.last().map(|(_, regrets)| regrets).into_iter().chain(&measured);
+        lists.for_each(|regrets| regret::print_worst(regrets, percent / 100.0));
     }
     if options.deviations {
         weights::print_deviations(&times, &fitted);

@@ -53,7 +53,7 @@ pub struct Setting {
 }
 
 /// Every setting, and whether it is one of most users, in which the catalogue is measured as well.
-const SETTINGS: [(&str, &str, &str, usize, &str, bool); 10] = [
+const SETTINGS: [(&str, &str, &str, usize, &str, bool); 14] = [
     ("avx512", "f32", "nchw", 1, WGRAD, true),
     ("avx512", "f32", "nchw", 2, WGRAD, true),
     ("avx512", "f32", "nhwc", 1, WGRAD, false),
@@ -64,6 +64,10 @@ const SETTINGS: [(&str, &str, &str, usize, &str, bool); 10] = [
     ("avx512", "f32", "nchw", 1, "forward", false),
     ("avx512", "f32", "nchw", 2, "forward", false),
     ("avx512", "f32", "nchw", 1, "dgrad", false),
+    ("avx512", "f32", "nhwc", 1, "forward", false),
+    ("avx512", "f32", "nhwc", 1, "dgrad", false),
+    ("avx512", "f64", "nchw", 1, "forward", false),
+    ("avx2", "f32", "nchw", 1, "forward", false),
 ];
 
 /// The pass that a setting's name leaves out.
@@ -109,6 +113,14 @@ impl fmt::Display for Setting {
 impl Setting {
     pub fn layout(&self) -> Layout {
         if self.layout == "nhwc" { Layout::Nhwc } else { Layout::Nchw }
+    }
+
+    /// The arguments that make the command line time or choose in it.
+    pub fn arguments(&self) -> Vec<String> {
+        let Setting { isa, dtype, layout, threads, pass } = self;
+        let arguments =
+            [("isa", isa), ("dtype", dtype), ("layout", layout), ("threads", &threads.to_string()), ("pass", pass)];
+        arguments.iter().map(|(name, value)| format!("--{name}={value}")).collect()
     }
 
     /// The pass.
@@ -290,16 +302,19 @@ pub fn measure_again(root: &Path, path: &Path, doubtful: &[(Setting, ConvShape)]
 }
 
 /// The backends' best times on each shape, by the command line, which is built for release.
-fn bench(convgrad: &Path, setting: &Setting, shapes: &[(Use, ConvShape)], backends: &[&str]) -> Result<Vec<Record>> {
+pub fn bench(
+    convgrad: &Path,
+    setting: &Setting,
+    shapes: &[(Use, ConvShape)],
+    backends: &[&str],
+) -> Result<Vec<Record>> {
     let mut list = tempfile::NamedTempFile::new()?;
     for (_, shape) in shapes {
         writeln!(list, "{shape}")?;
     }
-    let Setting { isa, dtype, layout, threads, pass } = setting;
     let mut command = Command::new(convgrad);
-    command.args(["bench", "--csv", "--min-time", MIN_TIME, "--backend", &backends.join(","), "--pass", pass]);
-    command.args(["--isa", isa, "--dtype", dtype, "--layout", layout, "--threads", &threads.to_string(), "--file"]);
-    command.arg(list.path());
+    command.args(["bench", "--csv", "--min-time", MIN_TIME, "--backend", &backends.join(",")]);
+    command.args(setting.arguments()).arg("--file").arg(list.path());
     let printed = process::output(&mut command)?;
     let mut ms: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
     for line in printed.lines().skip(1) {
