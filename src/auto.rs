@@ -54,6 +54,7 @@ use crate::simd::Isa;
 use crate::tensor::Layout;
 use limits::Limits;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Where a choice comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -226,15 +227,23 @@ impl<T: Element> Auto<T> {
             candidate.measured_ms = self.wisdom().milliseconds(&key, candidate.backend);
         }
         let mut rule = Rule::Remembered;
-        if let Some(budget) = budget {
-            let plausible = tune::plausible(&candidates);
-            let is_unknown = |&index: &usize| candidates[index].measured_ms.is_none();
-            let timed = tune::affordable(&candidates, &plausible, &budget);
-            if plausible.iter().any(is_unknown) && timed.len() < plausible.len().min(2) {
-                rule = Rule::BudgetSpent;
-            } else if timed.iter().any(is_unknown) {
-                let is_measured = self.measure(op, &key, shape, &mut candidates, timed, &budget);
-                rule = if is_measured { Rule::Measured } else { Rule::BudgetSpent };
+        if let Some(mut budget) = budget {
+            // A time may turn out so long that candidates which its estimate ruled out are plausible after all.
+            loop {
+                let plausible = tune::plausible(&candidates);
+                let is_unknown = |&index: &usize| candidates[index].measured_ms.is_none();
+                let timed = tune::affordable(&candidates, &plausible, &budget);
+                let suffices = timed.len() >= plausible.len().min(2);
+                if !plausible.iter().any(is_unknown) || suffices && !timed.iter().any(is_unknown) {
+                    break;
+                }
+                let begin = Instant::now();
+                if !suffices || !self.measure(op, &key, shape, &mut candidates, timed, &budget) {
+                    rule = if rule == Rule::Measured { rule } else { Rule::BudgetSpent };
+                    break;
+                }
+                rule = Rule::Measured;
+                budget.shape = budget.shape.saturating_sub(begin.elapsed());
             }
         }
         let choice = match (rule, fastest(&candidates, |candidate| candidate.measured_ms)) {

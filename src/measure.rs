@@ -81,7 +81,7 @@ const OUTRUN: f64 = 1.2;
 /// The shortest sample of each call, in seconds, where nothing matters but which call is the fastest: one that is outrun takes
 /// no more turns, and what is left of `time` goes to the others.
 ///
-/// Every call is run twice at least.
+/// Every call is run twice at least, and once where that takes more than 20 times `time`.
 pub(crate) fn contest<F: FnMut()>(time: Duration, calls: &mut [F]) -> Vec<f64> {
     let (begin, time) = (Instant::now(), time.as_secs_f64());
     let mut runs: Vec<Sampling> = calls.iter_mut().map(|call| Sampling::warm_up(call, time)).collect();
@@ -214,16 +214,16 @@ mod tests {
         static RUNS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
         let mut calls: Vec<Box<dyn FnMut()>> =
             vec![Box::new(nap(&RUNS[0], 1)), Box::new(nap(&RUNS[1], 40)), Box::new(nap(&RUNS[2], 1))];
-        let times = contest(Duration::from_millis(400), &mut calls);
+        let times = contest(Duration::from_millis(200), &mut calls);
         let [first, outrun, last] = RUNS.each_ref().map(|runs| runs.load(Ordering::Relaxed));
-        // Twenty times as long as the others even where the machine stalls now and then.
+        // Forty times as long as the others: it falls out after its two runs unless the machine stalls in all of theirs.
         assert_eq!(outrun, 2);
         assert!(first > 2 && last > 2, "{first} and {last} runs");
         assert!(times[0] < times[1] && times[2] < times[1], "{times:?}");
     }
 
     #[test]
-    fn a_contest_without_time_runs_each_call_twice() {
+    fn a_contest_without_time_runs_each_call_once() {
         let mut runs = 0;
         contest(
             Duration::from_nanos(1),
@@ -232,7 +232,7 @@ mod tests {
                 sleep(Duration::from_millis(1));
             }],
         );
-        assert!((1..=2).contains(&runs), "{runs}");
+        assert_eq!(runs, 1);
     }
 
     #[test]

@@ -43,10 +43,12 @@ const LEAST_CALLS: f64 = 2.0;
 /// Nanoseconds that measuring took in this process.
 static SPENT: AtomicU64 = AtomicU64::new(0);
 
-/// The candidates that may be the fastest, by their places, in the order of their estimates.
+/// The candidates that may be the fastest, by their places, in the order of their times, or of their estimates where there is no
+/// time.
 pub(super) fn plausible(candidates: &[Candidate]) -> Vec<usize> {
     let legal = candidates.iter().enumerate().filter(|(_, candidate)| candidate.refusal.is_none());
-    let mut estimates: Vec<(usize, f64)> = legal.filter_map(|(i, c)| Some((i, c.handicapped_ms()?))).collect();
+    let mut estimates: Vec<(usize, f64)> =
+        legal.filter_map(|(i, c)| Some((i, c.measured_ms.or(c.handicapped_ms())?))).collect();
     estimates.sort_by(|a, b| a.1.total_cmp(&b.1));
     let most = estimates.first().map_or(0.0, |&(_, shortest)| PLAUSIBLE * shortest);
     estimates.into_iter().take_while(|&(_, estimate)| estimate <= most).map(|(index, _)| index).collect()
@@ -56,7 +58,8 @@ pub(super) fn plausible(candidates: &[Candidate]) -> Vec<usize> {
 pub(super) fn affordable<'a>(candidates: &[Candidate], plausible: &'a [usize], budget: &Budget) -> &'a [usize] {
     let mut left = 1e3 * budget.of_a_shape().as_secs_f64();
     let fits = |&&index: &&usize| {
-        left -= LEAST_CALLS * candidates[index].predicted_ms.unwrap_or(f64::INFINITY);
+        let Candidate { measured_ms, predicted_ms, .. } = candidates[index];
+        left -= LEAST_CALLS * measured_ms.or(predicted_ms).unwrap_or(f64::INFINITY);
         left >= 0.0
     };
     &plausible[..plausible.iter().take_while(fits).count()]

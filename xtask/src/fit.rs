@@ -42,7 +42,7 @@ pub struct Options {
     check: bool,
 
     /// Have the chooser measure so many of the shapes held out in each setting, and print the regret of what it chooses
-    #[arg(long, value_name = "SHAPES", num_args = 0..=1, default_missing_value = "30")]
+    #[arg(long, value_name = "SHAPES", num_args = 0..=1, default_missing_value = "60")]
     measured: Option<usize>,
 
     /// Print how far estimates are from times, for each kernel

@@ -17,8 +17,9 @@ use std::process::Command;
 /// Seconds the chooser has for a shape: the budget it has by default.
 const BUDGET: &str = "0.1";
 
-/// Backends beyond this many times the fastest need not be timed again.
-const NEAR: f64 = 2.0;
+/// Backends that took more than this many times the fastest are not timed again: kernels change, and the times that were kept must
+/// not decide who may win.
+const NEAR: f64 = 6.0;
 
 /// The regret on so many shapes of each setting that this processor has.
 pub fn regrets(root: &Path, times: &Times, count: usize) -> Result<Vec<Regret>> {
