@@ -32,9 +32,10 @@ impl Budget {
     }
 }
 
-/// Candidates whose estimate is within this factor of the shortest are worth timing. Were all of them timed without error, the
-/// choice would be 0.14 % slower than the fastest in the geometric mean over 1350 random problems (all settings of the fit, one
-/// thread); with a factor of 3, 0.27 %, with 2, 1.2 %. One that is far slower costs two calls.
+/// Candidates whose estimate is within this factor of the shortest are worth timing. Were they timed without error, as
+/// many as a tenth of a second allows, the choice would be 0.14 % slower than the fastest in the geometric mean over 1349 problems held
+/// out from the fit (all its settings of one thread); with a factor of 3, 0.27 %, with 2, 1.2 %. One that is far slower costs two
+/// calls.
 const PLAUSIBLE: f64 = 6.0;
 
 /// Calls without which a time says little: one warms up.
