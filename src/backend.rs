@@ -145,6 +145,14 @@ pub trait Backend<T: Element>: Send + Sync {
         None
     }
 
+    /// Whether its weight gradient of a shape takes the bias gradient along, because it reads delta anyway.
+    ///
+    /// Only then does [`run`](Self::run) get weight gradients from which it must [take](WeightGradient::take_bias) where the
+    /// bias gradient goes. What it writes there lies within the larger of the two [bounds](Self::error_bound).
+    fn fuses_bias(&self, _shape: &ConvShape) -> bool {
+        false
+    }
+
     /// Computes a problem this backend [supports](Self::supports), with at least
     /// [`scratch_len`](Self::scratch_len) elements of scratch, whose content is arbitrary before and after.
     ///
@@ -265,6 +273,8 @@ pub trait Backend<T: Element>: Send + Sync {
         if scratch.len() < needed {
             return Err(Error::ScratchTooShort { given: scratch.len(), needed });
         }
+        let fuses = problem.shape().is_some_and(|shape| self.fuses_bias(shape));
+        let problem = if fuses { problem.fused() } else { problem };
         problem.into_problems().try_for_each(|problem| self.execute(problem, scratch))
     }
 
@@ -372,6 +382,10 @@ impl<T: Element> Backend<T> for Box<dyn Backend<T>> {
 
     fn plan(&self, op: Op, shape: &ConvShape) -> Option<String> {
         (**self).plan(op, shape)
+    }
+
+    fn fuses_bias(&self, shape: &ConvShape) -> bool {
+        (**self).fuses_bias(shape)
     }
 
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {

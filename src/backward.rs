@@ -69,6 +69,20 @@ impl<'a, T: Element> Backward<'a, T> {
         })
     }
 
+    /// The same with the bias gradient as a part of the weight gradient's problem, if both are wanted: for a backend that
+    /// [fuses](crate::Backend::fuses_bias) them.
+    pub fn fused(mut self) -> Self {
+        if let Some(weights) = &mut self.weights {
+            weights.bias = self.bias.take().map(|bias| bias.gradient);
+        }
+        self
+    }
+
+    /// The shape of the layer, unless nothing is wanted.
+    pub(crate) fn shape(&self) -> Option<&'a ConvShape> {
+        self.passes().next().map(|(_, shape)| shape)
+    }
+
     /// The passes that are wanted, in the order in which they are best computed.
     pub fn into_problems(self) -> impl Iterator<Item = Problem<'a, T>> {
         let Backward { weights, bias, input } = self;

@@ -86,6 +86,7 @@ pub struct WeightGradient<'a, T> {
     pub(crate) delta: View<'a, T>,
     pub(crate) gradient: ViewMut<'a, T>,
     pub(crate) update: Update<T>,
+    pub(crate) bias: Option<ViewMut<'a, T>>,
 }
 
 impl<'a, T: Element> WeightGradient<'a, T> {
@@ -104,7 +105,19 @@ impl<'a, T: Element> WeightGradient<'a, T> {
         input.expect_dims("input", shape.rank() + 2, input_dims5(shape))?;
         delta.expect_dims("delta", shape.rank() + 2, output_dims5(shape))?;
         gradient.expect_dims("gradient", shape.rank() + 2, weights_dims5(shape))?;
-        Ok(WeightGradient { shape, input, delta, gradient, update })
+        Ok(WeightGradient { shape, input, delta, gradient, update, bias: None })
+    }
+
+    /// Where the bias gradient goes, of one dimension, that is to be computed along with this one and by the same update;
+    /// there is none but for a backend that [fuses](crate::Backend::fuses_bias) the two.
+    pub fn take_bias(&mut self) -> Option<ViewMut<'a, T>> {
+        self.bias.take()
+    }
+
+    /// The bias gradient [taken](Self::take_bias) from this problem as one of its own, if it is wanted.
+    pub(crate) fn split_bias(&mut self) -> Option<BiasGradient<'a, T>> {
+        let gradient = self.take_bias()?;
+        Some(BiasGradient { shape: self.shape, delta: self.delta, gradient, update: self.update })
     }
 
     /// Shape, input, delta, gradient and update, for a backend outside this crate.

@@ -17,6 +17,7 @@ pub(crate) mod shift;
 pub(crate) mod slide;
 pub(crate) mod tile;
 pub(crate) mod toom;
+pub(crate) mod totals;
 pub(crate) mod transpose;
 pub(crate) mod walk;
 pub(crate) mod winograd;
@@ -175,6 +176,9 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
     /// The numbers in some lanes, and zeros in all others.
     fn keep<S: Simd>(simd: S, mask: Self::Mask<S>, a: Self::Vector<S>) -> Self::Vector<S>;
 
+    /// The numbers of a slice that is shorter than a vector, and zeros in all other lanes.
+    fn partial<S: Simd>(simd: S, slice: &[Self]) -> Self::Vector<S>;
+
     /// The number in every lane.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
 
@@ -219,7 +223,7 @@ pub trait Lane: Copy + Default + PartialEq + Send + Sync + pulp::bytemuck::Pod {
 }
 
 macro_rules! lane {
-    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $subtract:ident, $multiply:ident, $negate:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident, {$($more:item)*}) => {
+    ($t:ty, $vector:ident, $mask:ident, $index:ty, $between:ident, $select:ident, $partial:ident, $lanes:ident, $splat:ident, $mul_add:ident, $add:ident, $subtract:ident, $multiply:ident, $negate:ident, $reduce:ident, $interleave:ident, $run_of_lane:expr, $as:ident, $as_mut:ident, {$($more:item)*}) => {
         impl Lane for $t {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -232,6 +236,11 @@ macro_rules! lane {
             #[inline(always)]
             fn keep<S: Simd>(simd: S, mask: S::$mask, a: S::$vector) -> S::$vector {
                 simd.$select(mask, a, simd.$splat(0.0))
+            }
+
+            #[inline(always)]
+            fn partial<S: Simd>(simd: S, slice: &[$t]) -> S::$vector {
+                simd.$partial(slice)
             }
 
             #[inline(always)]
@@ -329,6 +338,7 @@ lane!(
     u32,
     mask_between_m32s,
     select_f32s,
+    partial_load_f32s,
     F32_LANES,
     splat_f32s,
     mul_add_e_f32s,
@@ -362,6 +372,7 @@ lane!(
     u64,
     mask_between_m64s,
     select_f64s,
+    partial_load_f64s,
     F64_LANES,
     splat_f64s,
     mul_add_e_f64s,

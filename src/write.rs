@@ -61,6 +61,13 @@ pub(crate) fn write<T: Element>(
     });
 }
 
+/// Writes the bias gradient, whose `total(oc)` is that of an output channel.
+pub(crate) fn write_bias<T: Element>(total: impl Fn(usize) -> T::Acc, mut gradient: ViewMut<'_, T>, update: Update<T>) {
+    for oc in 0..gradient.dims5()[0] {
+        update.apply(gradient.at_mut([oc, 0, 0, 0, 0]), total(oc));
+    }
+}
+
 /// Writes the sums of neighbours with some input channels, whose rows are the first of `sums`. The first of the neighbours
 /// is channel `position` of this part of the gradient.
 pub(crate) fn write_channels<T: Element>(

@@ -2,8 +2,8 @@
 
 mod reference;
 
-use convgrad::{Backend, Backward, ConvShape, Error, Gradients, Op, Registered, Update, View, ViewMut};
-use reference::{Layer, Operand, Random, every_backend, result_dims};
+use convgrad::{Backend, Backward, ConvShape, Error, ErrorScale, Gradients, Op, Registered, Update, View, ViewMut};
+use reference::{Arrangement, Layer, Operand, Random, every_backend, result_dims};
 
 const PASSES: [Op; 3] = [Op::WeightGradient, Op::BiasGradient, Op::InputGradient];
 
@@ -30,7 +30,8 @@ fn every_combination_gives_what_the_passes_give_alone() {
     for text in ["mb2g2ic34ih9oc36oh9kh3ph1", "mb3ic5ih8iw11oc7kh3kw2sh2sw3ph1", "mb2g16ic16ih10oc16kh3ph1"] {
         let shape: ConvShape = text.parse().unwrap();
         let mut random = Random::new(3);
-        let layer = Layer::<f32>::contiguous(shape, || random.real());
+        // Whole numbers, whose sum is the same whether the bias gradient is taken along or computed alone.
+        let layer = Layer::<f32>::contiguous(shape, || random.integer(4));
         for backend in every_backend::<f32>() {
             for wanted in (0..8).map(|bits| [0, 1, 2].map(|i| bits >> i & 1 == 1)) {
                 let able =
@@ -104,4 +105,99 @@ fn the_call_that_allocates_gives_the_same() {
     }
     check::<f32>();
     check::<f64>();
+}
+
+/// Shapes whose weight gradient `direct` computes by kernels that take the bias gradient along: channels of delta in lanes or of
+/// the input, one window or several, groups by bundles and by sets, channels that fill no vector.
+const FUSING: [&str; 7] = [
+    "mb2ic40ih9oc40oh9kh3ph1",
+    "mb3ic3ih21oc20kh3ph1sh2",
+    "mb2ic70ih13oc35oh13kh1",
+    "mb2ic33ih13oc130oh7kh1sh2",
+    "mb2g8ic32ih9oc48oh9kh3ph1",
+    "mb2g2ic80ih8oc96oh8kh3ph1",
+    "mb1ic64ih60oc256oh60kh1",
+];
+
+/// Weight and bias gradient in one call.
+fn both<T: Registered>(layer: &Layer<T>, backend: &dyn Backend<T>, old: T, update: Update<T>) -> [Vec<T>; 2] {
+    let shape = &layer.shape;
+    let (mut dw, mut db) = (vec![old; shape.weights_len()], vec![old; shape.out_channels()]);
+    let gradients = Gradients {
+        weights: Some(ViewMut::nchw(&mut dw, &shape.weights_dims()).unwrap()),
+        bias: Some(ViewMut::nchw(&mut db, &[shape.out_channels()]).unwrap()),
+        input: None,
+        update,
+    };
+    let (input, weights, delta): (View<'_, T>, View<'_, T>, View<'_, T>) =
+        (layer.input.view(), layer.weights.view(), layer.delta.view());
+    let problem = Backward::new(shape, input, weights, delta, gradients).unwrap();
+    // Neither the content of the scratch nor what lies behind it matters.
+    let mut scratch = vec![T::Acc::default(); backend.backward_scratch_len(shape)];
+    scratch.fill(T::from_f64(f64::NAN).to_acc());
+    backend.execute_backward(problem, &mut scratch).unwrap();
+    [dw, db]
+}
+
+fn fusing_layers<T: Registered>(mut value: impl FnMut() -> f64) -> Vec<Layer<T>> {
+    let gaps = Arrangement { gaps: [3, 2, 1, 2, 1], margin: 2, ..Arrangement::NCHW };
+    let orders = [Arrangement::NCHW, Arrangement::NHWC, gaps];
+    let mut layers = Vec::new();
+    for text in FUSING {
+        for order in &orders {
+            let arrangements = [order.clone(), order.clone(), Arrangement::NCHW];
+            layers.push(Layer::new(text.parse().unwrap(), &arrangements, &mut value));
+        }
+    }
+    layers
+}
+
+#[test]
+fn a_bias_taken_along_is_the_sum_of_delta() {
+    fn check<T: Registered + PartialEq>() {
+        let mut random = Random::new(5);
+        for layer in fusing_layers::<T>(|| random.integer(4)) {
+            let sums = layer.sums(Op::BiasGradient);
+            for backend in every_backend::<T>() {
+                if backend.supports(Op::WeightGradient, &layer.shape).is_err()
+                    || backend.supports(Op::BiasGradient, &layer.shape).is_err()
+                {
+                    continue;
+                }
+                let half = Update::accumulate().scaled(T::from_f64(0.5));
+                let [_, db] = both(&layer, &*backend, T::from_f64(3.0), half);
+                let expected: Vec<T> = sums.iter().map(|sum| T::from_f64(3.0 + 0.5 * sum)).collect();
+                assert!(db == expected, "{} by {}: {db:?}", layer.shape, backend.description());
+            }
+        }
+    }
+    check::<f32>();
+    check::<f64>();
+}
+
+#[test]
+fn a_bias_taken_along_is_within_the_bounds_and_its_bits_do_not_depend_on_threads() {
+    let mut random = Random::new(6);
+    let mut fused = 0;
+    for layer in fusing_layers::<f32>(|| random.real()) {
+        let truth = layer.truth(Op::BiasGradient);
+        for backend in every_backend::<f32>().iter().filter(|backend| backend.fuses_bias(&layer.shape)) {
+            fused += 1;
+            let on = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| both(&layer, &**backend, 0.0, Update::overwrite()))
+            };
+            let [alone, shared] = [on(1), on(3)];
+            assert!(alone == shared, "{} by {}", layer.shape, backend.description());
+            let bound = [Op::WeightGradient, Op::BiasGradient]
+                .map(|op| backend.error_bound(op, &layer.shape))
+                .into_iter()
+                .fold(0.0, f64::max);
+            let error = truth.worst_error(&alone[1], ErrorScale::Products);
+            assert!(error <= bound, "{} by {}: {error} > {bound}", layer.shape, backend.description());
+            let dw = layer.compute(&**backend, Op::WeightGradient);
+            assert!(alone[0] == dw, "{} by {}", layer.shape, backend.description());
+        }
+    }
+    assert!(fused >= FUSING.len() * 3, "only {fused} fused");
 }

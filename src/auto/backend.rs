@@ -2,6 +2,7 @@
 
 use super::{Auto, Limits};
 use crate::backend::{Backend, Cost, ErrorScale};
+use crate::bias::bias_gradient;
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;
@@ -53,9 +54,13 @@ impl<T: Element> Backend<T> for Auto<T> {
         Some(format!("{}, {rule}{plan}", candidates[index].backend))
     }
 
+    fn fuses_bias(&self, shape: &ConvShape) -> bool {
+        self.choose(Op::WeightGradient, shape).is_some_and(|backend| backend.fuses_bias(shape))
+    }
+
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {
         match self.choose(problem.op(), problem.shape()) {
-            Some(backend) => backend.run(problem, scratch),
+            Some(backend) => backend.run(bias_computed(backend, problem), scratch),
             // `supports` refuses it.
             None => unreachable!("no backend computes the {}", problem.op()),
         }
@@ -63,7 +68,7 @@ impl<T: Element> Backend<T> for Auto<T> {
 
     fn execute(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) -> Result<(), Error> {
         match self.choose(problem.op(), problem.shape()) {
-            Some(backend) => backend.execute(problem, scratch),
+            Some(backend) => backend.execute(bias_computed(backend, problem), scratch),
             None => Err(refusal(problem.op()).into()),
         }
     }
@@ -83,6 +88,19 @@ impl<T: Element> Backend<T> for Auto<T> {
             None => backend.execute_within(problem, limit),
         }
     }
+}
+
+/// A problem whose bias gradient is computed already if the backend does not take it along: another thread may have measured
+/// since [`fuses_bias`](Backend::fuses_bias) was asked, and the choice may be another.
+fn bias_computed<'a, T: Element>(backend: &dyn Backend<T>, mut problem: Problem<'a, T>) -> Problem<'a, T> {
+    if let Problem::WeightGradient(gradient) = &mut problem
+        && gradient.bias.is_some()
+        && !backend.fuses_bias(gradient.shape)
+        && let Some(bias) = gradient.split_bias()
+    {
+        bias_gradient(bias);
+    }
+    problem
 }
 
 /// What is told where every backend is refused.

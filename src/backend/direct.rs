@@ -33,6 +33,7 @@ mod plain;
 mod plan;
 mod planar;
 mod planar_plan;
+mod planes;
 mod public_plan;
 mod remembered;
 mod rooms;
@@ -84,8 +85,22 @@ fn can_read<T: Element>(kernel: &Kernel, problem: &WeightGradient<'_, T>) -> boo
     }
 }
 
-/// Computes a problem whose operands the kernel [can read](can_read).
-fn run<T: Element>(kernel: &Kernel, problem: WeightGradient<'_, T>, isa: Isa, scratch: &mut [T::Acc]) {
+/// Whether a kernel that [can read](can_read) the operands sums delta along where it has it at hand.
+fn fuses_bias<T: Element>(kernel: &Kernel, problem: &WeightGradient<'_, T>) -> bool {
+    match kernel {
+        Kernel::Planar(plan) => planar::fuses_bias(problem, plan),
+        Kernel::Outer(_) => true,
+        Kernel::Plain | Kernel::Slide(_) | Kernel::Depthwise(_) | Kernel::Dot(_) => false,
+    }
+}
+
+/// Computes a problem whose operands the kernel [can read](can_read), and the bias gradient that it asks for along with it.
+fn run<T: Element>(kernel: &Kernel, mut problem: WeightGradient<'_, T>, isa: Isa, scratch: &mut [T::Acc]) {
+    if !fuses_bias(kernel, &problem)
+        && let Some(bias) = problem.split_bias()
+    {
+        bias::bias_gradient(bias);
+    }
     match kernel {
         Kernel::Plain => plain::run(problem),
         Kernel::Slide(plan) => slide::run(problem, plan, isa, scratch),
@@ -187,6 +202,10 @@ impl<T: Element> Backend<T> for Direct {
             Op::Forward => Some(forward::kernel_name::<T>(shape, self.isa).to_owned()),
             Op::BiasGradient | Op::InputGradient => None,
         }
+    }
+
+    fn fuses_bias(&self, shape: &ConvShape) -> bool {
+        !plain::suits(shape) && self.recall::<T>(shape).fuses_bias()
     }
 
     fn run(&self, problem: Problem<'_, T>, scratch: &mut [T::Acc]) {

@@ -99,7 +99,7 @@ impl<T: Element> Backend<T> for Naive {
 }
 
 fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>) {
-    let WeightGradient { shape, input, delta, mut gradient, update } = problem;
+    let WeightGradient { shape, input, delta, mut gradient, update, .. } = problem;
     let [depth, height, width] = shape.axes();
     for oc in 0..shape.out_channels() {
         for ic in 0..shape.group_in_channels() {

@@ -251,7 +251,7 @@ impl<T: Element> Backend<T> for Winograd {
 
 /// Computes a supported problem by its plan.
 fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>, plan: &Plan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let WeightGradient { shape, input, delta, gradient, update, .. } = problem;
     let [delta_len, input_len, sums_len] = plan.lens(shape);
     let (delta_place, rest) = scratch.split_at_mut(delta_len);
     let (input_place, rest) = rest.split_at_mut(input_len);

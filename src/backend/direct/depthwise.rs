@@ -60,7 +60,7 @@ fn order<T: Element>(operand: &View<'_, T>) -> Option<Order> {
 
 /// Computes a problem by its plan, whose operands the kernel [can read](can_read).
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &DepthwisePlan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let WeightGradient { shape, input, delta, gradient, update, .. } = problem;
     let [Some(of_delta), Some(of_input)] = [&delta, &input].map(order) else {
         unreachable!("`can_read` holds");
     };

@@ -40,7 +40,7 @@ use crate::tensor::View;
 
 /// Computes a problem by its plan.
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &DotPlan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let WeightGradient { shape, input, delta, gradient, update, .. } = problem;
     let slots = (&mut scratch[..plan.scratch_len(shape)], plan.slot_len(shape));
     plan.slots.run((shape, isa, plan.units(shape)), slots, (gradient, update), |share, slot| {
         Slot { shape, plan, isa, input, delta }.sum_up(share, slot);

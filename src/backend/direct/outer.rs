@@ -38,18 +38,28 @@ use crate::simd::tile::{Tile, for_tile};
 use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
-use crate::write::{SumRows, Sums, write};
+use crate::write::{SumRows, Sums, write, write_bias};
 use std::ops::Range;
 
 /// Computes a problem by its plan.
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &OuterPlan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
-    let lens = [plan.sums_len(shape), plan.panels_len(shape)];
+    let WeightGradient { shape, input, delta, gradient, update, bias } = problem;
+    let totals_len = if bias.is_some() { plan.totals_len() } else { 0 };
+    let set_len = plan.sums_len(shape) + totals_len;
+    let lens = [set_len, plan.panels_len(shape)];
     let sums = sum_parts(shape, &plan.cut, plan.sets, scratch, lens, |window, set, is_first, sums, panels| {
+        let (sums, totals) = sums.split_at_mut(plan.sums_len(shape));
         let bundles = plan.bundles_of_set(shape, set);
-        PackedWindow::new(shape, plan, isa, window, bundles, (&delta, &input), panels).add_to(sums, is_first);
+        let window = PackedWindow::new(shape, plan, isa, window, bundles, (&delta, &input), panels);
+        window.add_to(sums, is_first);
+        if !totals.is_empty() {
+            window.add_totals(totals, is_first);
+        }
     });
-    let sums = TileSums { shape, plan, sums };
+    let sums = TileSums { shape, plan, sums, set_len };
+    if let Some(bias) = bias {
+        write_bias(|channel| sums.total(channel), bias, update);
+    }
     write(isa, shape, &sums, gradient, update);
 }
 
@@ -122,6 +132,18 @@ impl<'a, A: Lane> PackedWindow<'a, A> {
                 }
             }
         });
+    }
+
+    /// Adds the positions of all bundles to delta's totals: `[bundle][oc tile][V lanes]`. The first window clears them.
+    fn add_totals(&self, totals: &mut [A], is_first: bool) {
+        let PackedWindow { plan, window, bundles, delta, .. } = self;
+        let totals = &mut totals[..bundles.len() * plan.oc_tiles * plan.width()];
+        if is_first {
+            totals.fill(A::default());
+        }
+        let elements = window.images.len() * window.delta_positions() * totals.len();
+        let work = work_within(plan.cut.parts * plan.sets, elements as f64 * ELEMENT_FLOPS);
+        delta.add_totals(self.isa, plan.cut.chunk, work, totals);
     }
 
     /// Adds the outer products of one chunk of positions to the sums of one tile, or a share of its rows, tap by tap. Rows
@@ -200,14 +222,35 @@ impl Overlap {
     }
 }
 
-/// The merged sums, `[bundle][oc tile][ic tile][N][tap][V lanes]`.
+/// The merged sums of all sets: `[bundle][oc tile][ic tile][N][tap][V lanes]`, and behind them delta's totals if they are
+/// wanted, `[bundle][oc tile][V lanes]`.
 struct TileSums<'a, A> {
     shape: &'a ConvShape,
     plan: &'a OuterPlan,
     sums: &'a [A],
+    /// Elements of a set.
+    set_len: usize,
 }
 
-impl<A: Sync> Sums<A> for TileSums<'_, A> {
+impl<A: Lane> TileSums<'_, A> {
+    /// Where an output channel is: the sums of its set, its tile among those of the set, its lane.
+    fn place(&self, channel: usize) -> (&[A], usize, usize) {
+        let OuterPlan { bundle, oc_tiles, set_bundles, .. } = *self.plan;
+        let (ocs, width) = (self.shape.group_out_channels(), self.plan.width());
+        let (group, oc) = (channel / ocs, channel % ocs);
+        let (set, of_set) = (group / bundle / set_bundles, group / bundle % set_bundles);
+        // Where the channel would be in lanes, were there one tile.
+        let lane = oc * bundle + group % bundle;
+        (&self.sums[set * self.set_len..][..self.set_len], of_set * oc_tiles + lane / width, lane % width)
+    }
+
+    fn total(&self, channel: usize) -> A {
+        let (sums, tile, lane) = self.place(channel);
+        sums[self.plan.sums_len(self.shape)..][tile * self.plan.width() + lane]
+    }
+}
+
+impl<A: Lane> Sums<A> for TileSums<'_, A> {
     fn neighbours(&self, channel: usize) -> Range<usize> {
         let (ocs, width) = (self.shape.group_out_channels(), self.plan.width());
         if self.plan.bundle > 1 {
@@ -219,12 +262,8 @@ impl<A: Sync> Sums<A> for TileSums<'_, A> {
     }
 
     fn rows(&self, channels: Range<usize>) -> SumRows<'_, A> {
-        let OuterPlan { bundle, oc_tiles, ic_tiles, tile, .. } = *self.plan;
-        let (ocs, pitch) = (self.shape.group_out_channels(), self.plan.width());
-        let (group, oc) = (channels.start / ocs, channels.start % ocs);
-        // Where the channel would be in lanes, were there one tile.
-        let lane = oc * bundle + group % bundle;
-        let first_row = (group / bundle * oc_tiles + lane / pitch) * ic_tiles * tile.n * self.shape.taps();
-        SumRows { data: &self.sums[first_row * pitch + lane % pitch..], pitch, channels: channels.len() }
+        let (sums, tile, lane) = self.place(channels.start);
+        let first = tile * self.plan.ic_tiles * self.plan.tile_len(self.shape) + lane;
+        SumRows { data: &sums[first..], pitch: self.plan.width(), channels: channels.len() }
     }
 }

@@ -116,9 +116,10 @@ impl OuterPlan {
         shape.batch() as f64 * self.bundles(shape) as f64 * (delta + input)
     }
 
-    /// Elements of scratch.
+    /// Elements of scratch, with room for delta's totals.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        parts::scratch_len(&self.cut, self.sets, self.sums_len(shape), self.panels_len(shape))
+        let sums = self.sums_len(shape).saturating_add(self.totals_len());
+        parts::scratch_len(&self.cut, self.sets, sums, self.panels_len(shape))
     }
 
     /// Elements of both panels of a set's largest window. The input panel has one column more than it
@@ -157,6 +158,11 @@ impl OuterPlan {
     /// Elements of one tile's sums, all taps.
     pub fn tile_len(&self, shape: &ConvShape) -> usize {
         saturating_product([shape.taps(), self.tile.n, self.width()])
+    }
+
+    /// Elements of the totals of delta's channels of a set, which are the bias gradient.
+    pub fn totals_len(&self) -> usize {
+        saturating_product([self.set_bundles, self.oc_tiles, self.width()])
     }
 
     /// Elements of one copy of the sums of a set.

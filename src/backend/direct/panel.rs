@@ -15,6 +15,7 @@ use super::gather::Gather;
 use crate::element::Element;
 use crate::partition::for_each_chunk;
 use crate::simd::channels::DealGroups;
+use crate::simd::totals::PositionTotals;
 use crate::simd::transpose::Transpose;
 use crate::simd::{Isa, Lane};
 use crate::tensor::{Runs, View};
@@ -133,6 +134,16 @@ impl<'a, A: Lane> Panel<'a, A> {
             });
         }
         Panel { data: panel, images: images.len(), lens, width }
+    }
+
+    /// Adds to the totals of each tile's channels the sums over all their positions, so many in a chain.
+    pub fn add_totals(&self, isa: Isa, chain: usize, work: f64, totals: &mut [A]) {
+        let tile_len = self.images * self.lens.iter().product::<usize>() * self.width;
+        for_each_chunk(totals, self.width, work, |index, totals| {
+            for vectors in self.data[index * tile_len..][..tile_len].chunks(chain * self.width) {
+                isa.run(PositionTotals { vectors, totals: &mut *totals });
+            }
+        });
     }
 
     /// The panel from a position of a tile's image on.

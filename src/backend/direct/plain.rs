@@ -50,7 +50,7 @@ fn steps(shape: &ConvShape) -> f64 {
 
 /// Computes a problem.
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>) {
-    let WeightGradient { shape, input, delta, mut gradient, update } = problem;
+    let WeightGradient { shape, input, delta, mut gradient, update, .. } = problem;
     let (ocs, ics) = (shape.group_out_channels(), shape.group_in_channels());
     let [depth, height, width] = shape.axes();
     for kd in 0..depth.kernel {

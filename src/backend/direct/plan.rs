@@ -89,6 +89,11 @@ impl Plan {
         }
     }
 
+    /// Whether the kernel that is preferred takes the bias gradient along.
+    pub fn fuses_bias(&self) -> bool {
+        matches!(self.kernels().next(), Some(Kernel::Planar(_) | Kernel::Outer(_)))
+    }
+
     /// Tasks of the kernel that is preferred.
     pub fn tasks(&self, shape: &ConvShape) -> usize {
         self.kernels().next().map_or(1, |kernel| kernel.tasks(shape))

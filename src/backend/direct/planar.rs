@@ -23,18 +23,20 @@
 use super::cut::{Chunks, Window};
 use super::panel::{Panel, Positions, Tiling};
 use super::parts::sum_parts;
-use super::planar_plan::{LaneOperand, PlanarPlan, copied_len, sizes};
+use super::planar_plan::{LaneOperand, PlanarPlan, sizes};
+use super::planes::Planes;
 use crate::element::Element;
 use crate::partition::{ELEMENT_FLOPS, for_each_chunk, join, threads_for, work_within};
 use crate::problem::WeightGradient;
 use crate::shape::ConvShape;
 use crate::simd::planar::PlanarTile;
 use crate::simd::tile::{Tile, for_tile};
+use crate::simd::totals::LineTotals;
 use crate::simd::walk::Walk;
 use crate::simd::{Isa, Lane};
 use crate::tensor::View;
-use crate::write::{SumRows, Sums, write, write_rows};
-use std::ops::Range;
+use crate::write::{SumRows, Sums, write, write_bias, write_rows};
+use std::ops::{Add, Range};
 
 /// Whether the operands lie as the kernel reads them by this plan.
 pub(super) fn can_read<T: Element>(problem: &WeightGradient<'_, T>, plan: &PlanarPlan) -> bool {
@@ -50,6 +52,12 @@ pub(super) fn can_read<T: Element>(problem: &WeightGradient<'_, T>, plan: &Plana
     is_near(MAX_COLUMN_STRIDE) && T::as_acc(in_place.data()).is_some() && strides.iter().all(|&stride| stride >= 0)
 }
 
+/// Whether the kernel sums delta along, which it can whose operands it [can read](can_read): in its panel; or where it lies, if
+/// its columns lie side by side.
+pub(super) fn fuses_bias<T: Element>(problem: &WeightGradient<'_, T>, plan: &PlanarPlan) -> bool {
+    plan.in_lanes == LaneOperand::Delta || problem.delta.strides5()[4] == 1
+}
+
 /// Elements between columns up to which an operand is read in place. Channels last, columns of 64 and 256 channels were read
 /// in place in 0.93 and 0.86 of the time that packing both operands took, columns of 1024 and 2048 in 1.03 to 1.10 of it: they
 /// lie a power of two apart and share few sets of the caches (Zen 5).
@@ -62,18 +70,42 @@ const MAX_COPIED_COLUMN_STRIDE: isize = 32;
 
 /// Computes a problem by its plan, whose operands the kernel [can read](can_read).
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &PlanarPlan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
-    let lens = [plan.sums_len(shape), plan.panels_len(shape)];
+    let WeightGradient { shape, input, delta, gradient, update, bias } = problem;
+    let wants_totals = bias.is_some();
+    let totals_len = if wants_totals { plan.totals_len(shape) } else { 0 };
+    let lens = [plan.sums_len(shape) + totals_len, plan.panels_len(shape)];
     let sums = sum_parts(shape, &plan.cut, 1, scratch, lens, |window, _, is_first, sums, panels| {
-        ReadyWindow::new(shape, plan, isa, window, (&delta, &input), panels).add_to(sums, is_first);
+        let (sums, totals) = sums.split_at_mut(plan.sums_len(shape));
+        let window = ReadyWindow::new(shape, plan, isa, window, (&delta, &input), panels, wants_totals);
+        window.add_to(sums, is_first);
+        if !totals.is_empty() {
+            window.add_totals(totals, is_first);
+        }
     });
+    let (sums, totals) = sums.split_at(plan.sums_len(shape));
     let group = plan.group_rows() * plan.pitch();
+    let (channels, rows) = sizes(plan.in_lanes, shape);
+    let row = |oc: usize| &sums[oc / rows * group + oc % rows * plan.pitch()..][..plan.pitch()];
+    if let Some(bias) = bias {
+        let total = |oc: usize| match plan.in_lanes {
+            LaneOperand::Delta => totals[oc / channels * plan.pitch() + oc % channels],
+            LaneOperand::Input => pairwise_sum(&row(oc)[plan.pitch() - plan.lanes..]),
+        };
+        write_bias(total, bias, update);
+    }
     match plan.in_lanes {
         LaneOperand::Delta => write(isa, shape, &LaneSums { shape, plan, sums }, gradient, update),
-        LaneOperand::Input => {
-            let (ics, ocs) = sizes(LaneOperand::Input, shape);
-            let row = |oc: usize| &sums[oc / ocs * group + oc % ocs * plan.pitch()..][..ics];
-            write_rows(shape, row, gradient, update);
+        LaneOperand::Input => write_rows(shape, |oc| &row(oc)[..channels], gradient, update),
+    }
+}
+
+/// The sum of the lanes of a vector.
+fn pairwise_sum<A: Lane + Add<Output = A>>(lanes: &[A]) -> A {
+    match lanes {
+        [sum] => *sum,
+        _ => {
+            let (low, high) = lanes.split_at(lanes.len() / 2);
+            pairwise_sum(low) + pairwise_sum(high)
         }
     }
 }
@@ -87,19 +119,7 @@ struct ReadyWindow<'a, A> {
     /// `[group][tile][image][position][V lanes]`
     vectors: Panel<'a, A>,
     numbers: Planes<'a, A>,
-}
-
-/// The operand that is read in place, or its copy, with the pitches of its dimensions.
-#[derive(Clone, Copy)]
-struct Planes<'a, A> {
-    data: &'a [A],
-    /// Where the window's first image, channel, output and tap meet.
-    origin: usize,
-    image: usize,
-    channel: usize,
-    /// From one output to the next, along each axis; and from one tap to the next.
-    outputs: [usize; 3],
-    taps: [usize; 3],
+    wants_totals: bool,
 }
 
 impl<'a, A: Lane> ReadyWindow<'a, A> {
@@ -111,6 +131,7 @@ impl<'a, A: Lane> ReadyWindow<'a, A> {
         window: &'a Window,
         (delta, input): (&View<'a, T>, &View<'a, T>),
         panels: &'a mut [A],
+        wants_totals: bool,
     ) -> ReadyWindow<'a, A> {
         let images = window.images.clone();
         let (channels, _) = sizes(plan.in_lanes, shape);
@@ -134,7 +155,7 @@ impl<'a, A: Lane> ReadyWindow<'a, A> {
                 LaneOperand::Input => Planes::of_delta(delta, window),
             },
         );
-        ReadyWindow { shape, plan, isa, window, vectors, numbers }
+        ReadyWindow { shape, plan, isa, window, vectors, numbers, wants_totals }
     }
 
     /// Adds the products of all positions to all sums: `[group][task][row][lanes]`. The first window clears them, each
@@ -161,9 +182,20 @@ impl<'a, A: Lane> ReadyWindow<'a, A> {
         });
     }
 
+    /// Adds all positions to the totals of delta's channels, which are in lanes. The first window clears them.
+    fn add_totals(&self, totals: &mut [A], is_first: bool) {
+        let ReadyWindow { plan, window, .. } = self;
+        if is_first {
+            totals.fill(A::default());
+        }
+        let elements = window.images.len() * window.delta_positions() * totals.len();
+        let work = work_within(plan.cut.parts, elements as f64 * ELEMENT_FLOPS);
+        self.vectors.add_totals(self.isa, plan.cut.chunk, work, totals);
+    }
+
     /// Adds the products of one chunk of positions to the sums of some rows of a group.
     fn add_chunk(&self, chunk: &[Range<usize>; 4], group: usize, rows: Range<usize>, sums: &mut [A]) {
-        let ReadyWindow { shape, plan, isa, window, vectors, numbers } = self;
+        let ReadyWindow { shape, plan, isa, window, vectors, numbers, .. } = self;
         let [images, outputs @ ..] = chunk;
         let image = images.start - window.images.start;
         let at: [usize; 3] = [0, 1, 2].map(|i| outputs[i].start - window.axes[i].outputs.start);
@@ -190,109 +222,21 @@ impl<'a, A: Lane> ReadyWindow<'a, A> {
         for lane_tile in 0..plan.lane_tiles {
             let vectors = vectors.from(group * plan.lane_tiles + lane_tile, image, at);
             let mut starts = first;
+            let with_totals = self.wants_totals && plan.in_lanes == LaneOperand::Input && lane_tile == 0;
             for row in rows.clone().step_by(plan.tile.n) {
                 let tile = Tile { n: plan.tile.n.min(rows.end - row), ..plan.tile };
                 let sums = &mut sums[(row - rows.start) * plan.pitch() + lane_tile * plan.width()..];
                 let pitch = plan.pitch();
                 for_tile!(tile, {
                     let starts: [usize; N] = std::array::from_fn(|_| starts.next());
-                    isa.run(PlanarTile::<A, V, N> { vectors, numbers: data, starts, walk, sums, pitch })
+                    isa.run(PlanarTile::<A, V, N> { vectors, numbers: data, starts, walk, sums, pitch });
+                    if with_totals {
+                        for (n, start) in starts.into_iter().enumerate() {
+                            let totals = &mut sums[n * pitch + pitch - plan.lanes..][..plan.lanes];
+                            isa.run(LineTotals { numbers: &data[start..], walk, totals });
+                        }
+                    }
                 });
-            }
-        }
-    }
-}
-
-impl<'a, A: Lane> Planes<'a, A> {
-    /// The input where it lies; it has no padding.
-    fn of_input<T: Element<Acc = A>>(shape: &ConvShape, input: &View<'a, T>, window: &Window) -> Planes<'a, A> {
-        let axes = shape.axes();
-        let first = [0, 1, 2].map(|i| window.axes[i].outputs.start * axes[i].stride);
-        let steps = [0, 1, 2].map(|i| axes[i].stride);
-        let taps = [0, 1, 2].map(|i| axes[i].dilation);
-        Planes::of(input, [window.images.start, 0, first[0], first[1], first[2]], steps, taps)
-    }
-
-    /// Delta where it lies.
-    fn of_delta<T: Element<Acc = A>>(delta: &View<'a, T>, window: &Window) -> Planes<'a, A> {
-        let [depth, height, width] = window.axes.each_ref().map(|axis| axis.outputs.start);
-        Planes::of(delta, [window.images.start, 0, depth, height, width], [1; 3], [0; 3])
-    }
-
-    fn of<T: Element<Acc = A>>(
-        view: &View<'a, T>,
-        first: [usize; 5],
-        steps: [usize; 3],
-        taps: [usize; 3],
-    ) -> Planes<'a, A> {
-        let [image, channel, pitches @ ..] = view.strides5().map(|stride| stride.unsigned_abs());
-        Planes {
-            data: T::as_acc(view.data()).unwrap_or_default(),
-            origin: view.index(first),
-            image,
-            channel,
-            outputs: [0, 1, 2].map(|i| steps[i] * pitches[i]),
-            taps: [0, 1, 2].map(|i| taps[i] * pitches[i]),
-        }
-    }
-
-    /// A copy of the window's input, `[image][channel][depth][height][width]`, with the zeros of its padding.
-    fn copy<T: Element<Acc = A>>(
-        shape: &ConvShape,
-        input: &View<'_, T>,
-        window: &Window,
-        work: f64,
-        copy: &'a mut [A],
-    ) -> Planes<'a, A> {
-        let axes = shape.axes();
-        let lens = [0, 1, 2].map(|i| copied_len(&axes[i], window.axes[i].outputs.len()));
-        let first = [0, 1, 2].map(|i| axes[i].input_position(window.axes[i].outputs.start, 0));
-        let channels = shape.in_channels();
-        let channel_len = lens.iter().product();
-        let copied = &mut copy[..window.images.len() * channels * channel_len];
-        for_each_chunk(copied, channel_len, work, |index, out| {
-            let (image, channel) = (window.images.start + index / channels, index % channels);
-            for (line, out) in out.chunks_exact_mut(lens[2]).enumerate() {
-                let (depth, row) =
-                    ((line / lens[1]).cast_signed() + first[0], (line % lens[1]).cast_signed() + first[1]);
-                copy_line(input, [image, channel], [depth, row, first[2]], out);
-            }
-        });
-        let pitches = [lens[1] * lens[2], lens[2], 1];
-        Planes {
-            data: copy,
-            origin: 0,
-            image: channels * channel_len,
-            channel: channel_len,
-            outputs: [0, 1, 2].map(|i| axes[i].stride * pitches[i]),
-            taps: [0, 1, 2].map(|i| axes[i].dilation * pitches[i]),
-        }
-    }
-}
-
-/// Copies what there is of a line that begins at a position of an image's channel, with zeros where there is nothing.
-fn copy_line<T: Element>(input: &View<'_, T>, [image, channel]: [usize; 2], first: [isize; 3], out: &mut [T::Acc]) {
-    let [.., depths, rows, columns] = input.dims5();
-    let inside = |at: isize, len: usize| usize::try_from(at).ok().filter(|&at| at < len);
-    let (Some(depth), Some(row)) = (inside(first[0], depths), inside(first[1], rows)) else {
-        return out.fill(T::Acc::default());
-    };
-    let zeros = first[2].min(0).unsigned_abs().min(out.len());
-    let begin = first[2].max(0).unsigned_abs();
-    let count = columns.saturating_sub(begin).min(out.len() - zeros);
-    out[..zeros].fill(T::Acc::default());
-    out[zeros + count..].fill(T::Acc::default());
-    if count == 0 {
-        return;
-    }
-    let out = &mut out[zeros..][..count];
-    let start = input.index([image, channel, depth, row, begin]);
-    let step = input.strides5()[4];
-    match T::as_acc(input.data()).filter(|_| step == 1) {
-        Some(data) => out.copy_from_slice(&data[start..][..count]),
-        None => {
-            for (x, out) in out.iter_mut().enumerate() {
-                *out = input.data()[start.wrapping_add_signed(x.cast_signed() * step)].to_acc();
             }
         }
     }

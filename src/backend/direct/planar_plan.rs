@@ -99,9 +99,10 @@ impl PlanarPlan {
         shape.taps() == 1 && (self.in_lanes == LaneOperand::Input || shape.axes().iter().all(|axis| axis.stride == 1))
     }
 
-    /// Elements of scratch.
+    /// Elements of scratch, with room for delta's totals.
     pub fn scratch_len(&self, shape: &ConvShape) -> usize {
-        parts::scratch_len(&self.cut, 1, self.sums_len(shape), self.panels_len(shape))
+        let sums = self.sums_len(shape).saturating_add(self.totals_len(shape));
+        parts::scratch_len(&self.cut, 1, sums, self.panels_len(shape))
     }
 
     /// Elements packed and copied of the largest window.
@@ -136,10 +137,18 @@ impl PlanarPlan {
         self.tile.v * self.lanes
     }
 
-    /// Elements from a row of sums to the next: all lanes of a group.
+    /// Elements from a row of sums to the next: all lanes of a group; and those of its total, where rows are channels of delta.
     #[inline]
     pub fn pitch(&self) -> usize {
-        self.lane_tiles * self.width()
+        self.lane_tiles * self.width() + if self.in_lanes == LaneOperand::Input { self.lanes } else { 0 }
+    }
+
+    /// Elements of the totals of delta's channels, which are the bias gradient, where these are in lanes.
+    pub fn totals_len(&self, shape: &ConvShape) -> usize {
+        match self.in_lanes {
+            LaneOperand::Delta => saturating_product([shape.groups(), self.lane_tiles, self.width()]),
+            LaneOperand::Input => 0,
+        }
     }
 
     /// Elements of one copy of all sums.

@@ -39,7 +39,7 @@ pub(super) fn can_read<T: Element>(operands: [&View<'_, T>; 2]) -> bool {
 
 /// Computes a problem by its plan, whose operands the kernel [can read](can_read).
 pub(super) fn run<T: Element>(problem: WeightGradient<'_, T>, plan: &SlidePlan, isa: Isa, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let WeightGradient { shape, input, delta, gradient, update, .. } = problem;
     let slots = (&mut scratch[..plan.scratch_len(shape)], plan.slot_len(shape));
     plan.slots.run((shape, isa, plan.units(shape)), slots, (gradient, update), |share, slot| {
         let (Some(delta), Some(input)) = (Operand::of(&delta), Operand::of(&input)) else {

@@ -10,7 +10,7 @@ use crate::shape::ConvShape;
 use crate::tensor::ViewMut;
 
 pub(super) fn weight_gradient<T: Element>(problem: WeightGradient<'_, T>, scratch: &mut [T::Acc]) {
-    let WeightGradient { shape, input, delta, gradient, update } = problem;
+    let WeightGradient { shape, input, delta, gradient, update, .. } = problem;
     let plan = GradientPlan::new(shape);
     let unfolded = Unfolded::new(shape, input);
     let pieces = Pieces::new(shape, plan.blocking.columns, unfolded.keeps_images_apart());
