@@ -6,9 +6,16 @@
 //! dInput  = the transpose of the forward pass, applied to delta
 //! ```
 //!
-//! All operands are checked before anything is written, so that a layer is never left with half of its gradients. The passes
-//! follow each other in one scratch, as long as the most demanding of them needs. The first layer of a network leaves
-//! its input's gradient out, and spends nothing on it.
+//! All operands are checked before anything is written, so that a layer is never left with half of its gradients. The
+//! passes follow each other in one scratch, as long as the most demanding of them needs. The first layer of a network
+//! leaves its input's gradient out, and spends nothing on it.
+//!
+//! A backend that reads delta for the weights' gradient may [take the bias's along](crate::Backend::fuses_bias): a second
+//! pass over delta took 27 to 44 % of the time of the layer of 64 to 256 channels at 56x56 by 1x1 taps, and takes 6 % where
+//! each line is summed while it is in a cache; the layer of 3 to 64 channels at 224x224 spends 10 % in place of 46 %, one
+//! of 3x3 taps and 64 channels less than 1 % in place of 4 % (`direct`, Zen 5, AVX-512, one thread, batch 8, `f32`). Packed
+//! operands are not shared with the input's gradient, which wants delta's channels broadcast where the weights' wants them
+//! in lanes.
 
 use crate::element::Element;
 use crate::error::Error;

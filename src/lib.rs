@@ -62,6 +62,7 @@ mod backward;
 mod bias;
 pub mod catalog;
 mod correlation;
+mod cost;
 mod element;
 mod error;
 mod gemm;
@@ -79,8 +80,9 @@ mod write;
 
 pub use auto::Auto;
 pub use backend::direct::{DirectKernel, DirectPlan, KernelPlan};
-pub use backend::{Backend, Cost, ErrorScale};
+pub use backend::{Backend, ErrorScale};
 pub use backward::{Backward, Gradients};
+pub use cost::Cost;
 pub use element::Element;
 pub use error::{Error, Unsupported};
 pub use op::Op;

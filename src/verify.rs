@@ -12,7 +12,8 @@
 mod norms;
 mod operands;
 
-use crate::backend::{Backend, Cost, ErrorScale};
+use crate::backend::{Backend, ErrorScale};
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;

@@ -1,8 +1,9 @@
 //! The chooser as a backend like any other: each answer is that of the backend chosen.
 
 use super::{Auto, Limits};
-use crate::backend::{Backend, Cost, ErrorScale};
+use crate::backend::{Backend, ErrorScale};
 use crate::bias::bias_gradient;
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::{Error, Unsupported};
 use crate::op::Op;

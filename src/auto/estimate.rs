@@ -12,7 +12,7 @@
 //! layout, and carry over to a processor that was never measured. A backend that was never measured is taken at its word.
 
 use super::fitted::{FITTED, REFERENCE};
-use crate::backend::Cost;
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::measure::{self, Caches};
 use crate::shape::ConvShape;

@@ -46,9 +46,10 @@ mod window;
 
 pub use public_plan::{DirectKernel, DirectPlan, KernelPlan};
 
-use super::{Backend, Cost};
+use super::Backend;
 use crate::bias;
 use crate::correlation::{for_each_correlation, phase_shapes};
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;

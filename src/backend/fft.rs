@@ -40,8 +40,9 @@ mod job;
 mod plan;
 mod sheet;
 
-use super::{Backend, Cost, ErrorScale, RANDOM_WALK};
+use super::{Backend, ErrorScale, RANDOM_WALK};
 use crate::bias;
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;

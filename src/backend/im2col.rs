@@ -36,9 +36,10 @@ mod gradient;
 mod plan;
 mod unfold;
 
-use super::{Backend, Cost};
+use super::Backend;
 use crate::bias::{bias_error_bound, bias_gradient};
 use crate::correlation::{for_each_correlation, phase_shapes};
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;

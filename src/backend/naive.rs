@@ -15,7 +15,8 @@
 //!
 //! It uses one thread and no scratch.
 
-use super::{Backend, Cost};
+use super::Backend;
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;

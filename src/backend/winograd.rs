@@ -40,9 +40,10 @@ mod strip;
 mod transform;
 mod workspace;
 
-use super::{Backend, Cost, ErrorScale, RANDOM_WALK};
+use super::{Backend, ErrorScale, RANDOM_WALK};
 use crate::bias;
 use crate::correlation::{for_each_correlation, phase_shapes};
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::error::Unsupported;
 use crate::op::Op;

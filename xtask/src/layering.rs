@@ -28,6 +28,7 @@ pub const ROOMS: &[&[&str]] = &[
     &["backward"],
     &["bias"],
     &["write"],
+    &["cost"],
     &["backend"],
     &["backend::*"],
     &["registry"],

@@ -15,8 +15,8 @@ mod weights;
 mod write;
 
 use super::lines;
-use crate::backend::Cost;
 use crate::correlation::Correlation;
+use crate::cost::Cost;
 use crate::element::Element;
 use crate::shape::ConvShape;
 use crate::simd::{Isa, Registers};
